@@ -1,0 +1,71 @@
+# Every target sets up what it needs. Paths are relative throughout: the checkout's own path may
+# hold spaces, and GNU make can't quote those.
+
+SHELL := /bin/sh
+PYTHON_CANDIDATES := python3.13 python3.12 python3.11 python3 python
+USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+# A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
+
+.PHONY: help env cycle test lint up bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make cycle   one daily cycle on the sample, through the embedded paper venue'
+	@echo 'make test    the whole test suite'
+	@echo 'make up      the Dagster UI with its daemon, on http://127.0.0.1:3000, until Ctrl-C'
+	@echo 'make bench   the benchmarks, against their peers in the same run'
+	@echo 'make lint    style and format'
+	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
+	@echo 'make lock    requirements.lock anew from pyproject.toml'
+	@echo 'make clean   removes the desk of this checkout, ledger and models too; asks first'
+
+# PYTHON=... names the interpreter; else the first of the candidates that runs and will do is taken.
+env:
+	@.venv/bin/python bootstrap.py --check 2>/dev/null && exit 0; \
+	for python in $(or $(PYTHON),$(PYTHON_CANDIDATES)); do \
+	    "$$python" -c '$(USABLE)' 2>/dev/null || continue; \
+	    exec "$$python" bootstrap.py; \
+	done; \
+	echo 'No usable Python: 3.11, 3.12 or 3.13 with its venv module is needed' \
+	    '(tried: $(or $(PYTHON),$(PYTHON_CANDIDATES))).' >&2; \
+	echo 'Install one (on Debian and Ubuntu: apt install python3 python3-venv), or name one:' \
+	    'make env PYTHON=python3.12' >&2; \
+	exit 1
+
+cycle: env
+	@.venv/bin/hydra cycle
+
+test: env
+	@.venv/bin/python -m pytest
+
+lint: env
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+up: env
+	@home="$$(.venv/bin/python -c \
+	    'from hydra_pipelines.settings import load_settings; print(load_settings().dagster_home)')" \
+	&& mkdir -p "$$home" && cp dagster.yaml "$$home/" && export DAGSTER_HOME="$$home" \
+	&& .venv/bin/dagster instance info >/dev/null \
+	&& echo 'Dagster UI: http://127.0.0.1:3000 (Ctrl-C ends it)' \
+	&& exec .venv/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+
+bench: env
+	@for script in benchmarks/[a-z]*.py; do .venv/bin/python "$$script" || exit 1; done
+
+lock: env
+	@.venv/bin/python -m pip install --quiet uv
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --quiet --no-config --no-header \
+	    --universal --python-version 3.11 --fork-strategy fewest --no-build --generate-hashes \
+	    --output-file requirements.lock
+
+clean:
+	@echo 'This removes the ledger, models, lake, and runs under data/ and mlruns/ of this checkout.'
+	@if [ "$(YES)" != 1 ]; then \
+	    printf 'Go on? [y/N] '; read answer && [ "$$answer" = y ] || \
+	        { echo 'Nothing was removed (YES=1 answers in advance).'; exit 1; }; \
+	fi
+	@find data -mindepth 1 -maxdepth 1 ! -name sample ! -name README.md -exec rm -rf {} +
+	@find mlruns -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

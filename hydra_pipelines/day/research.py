@@ -1,0 +1,345 @@
+"""The day up to the signals: bars, features, champions, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from hydra_pipelines.day.session import is_frozen
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.ledger import audit, decisions
+from hydra_pipelines.ledger.audit import AuditEvent
+
+if TYPE_CHECKING:
+    from hydra_pipelines.features.panel import FeatureReport
+    from hydra_pipelines.market.ingest import IngestReport
+    from hydra_pipelines.market.quality import Finding
+    from hydra_pipelines.models.registry import ChampionRef
+
+CHECKED_SESSIONS = 63
+"""How many sessions back the daily quality checks look."""
+
+
+@dataclass(frozen=True)
+class BarsResult:
+    report: IngestReport
+    findings: tuple[Finding, ...]
+    closes: tuple[Mapping[str, Any], ...]
+    """symbol, close and one-session return of the session, for people."""
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == "error")
+
+
+def ingest_bars(desk: Desk, session: date) -> BarsResult:
+    """Bring the lake up to the session, never beyond, and check what it holds."""
+    import numpy as np
+
+    from hydra_pipelines.market.ingest import bar_panel, ingest
+    from hydra_pipelines.market.quality import check_bars
+    from hydra_pipelines.market.universe import members
+
+    report = ingest(desk.source, desk.bars, session, desk.calendar, datetime.now(UTC))
+    view = desk.bars.view()
+    start = desk.calendar.next(session, -CHECKED_SESSIONS)
+    recent = bar_panel(view, first=start, last=session)
+    before = [day.item() for day in recent.sessions if day.item() < session]
+    expected = members(recent, before[-1]) if before else recent.symbols
+    findings = tuple(check_bars(recent, session, desk.calendar, expected))
+    closes: tuple[Mapping[str, Any], ...] = ()
+    if len(recent.sessions) and recent.sessions[-1].item() == session:
+        with desk.ledger.transaction() as tx:
+            decisions.record_data_snapshot(
+                tx, session, view.snapshot(session), report.source, report.symbols
+            )
+        close = recent.fields["close"]
+        change = close[-1] / close[-2] - 1 if len(close) > 1 else np.full(close.shape[1], np.nan)
+        closes = tuple(
+            {"symbol": s, "close": float(c), "return": float(r)}
+            for s, c, r in zip(recent.symbols, close[-1], change, strict=True)
+        )
+    return BarsResult(report, findings, closes)
+
+
+def session_members(desk: Desk, session: date) -> tuple[str, ...]:
+    """The universe of the session, by what was known on it."""
+    from hydra_pipelines.market.ingest import bar_panel
+    from hydra_pipelines.market.universe import members
+
+    return members(bar_panel(desk.bars.view(), first=session, last=session), session)
+
+
+def make_features(desk: Desk, session: date) -> FeatureReport:
+    """Bring the lake of features up to the session."""
+    from hydra_pipelines.features.panel import update_features
+
+    return update_features(desk.bars, desk.features, session)
+
+
+# champions
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What a strategy trades with, or why it can't."""
+
+    strategy_id: str
+    ref: ChampionRef | None
+    error: str | None
+    trained: bool = False
+
+
+def ensure_champions(
+    desk: Desk, session: date, say: Callable[[str], None] = lambda _: None
+) -> tuple[Champion, ...]:
+    """The champion of each deployed strategy; one that never had any is trained and promoted.
+
+    A strategy that fails is returned with its error and leaves the others as they are.
+    """
+    from hydra_pipelines.models.registry import RegistryError
+    from hydra_pipelines.models.training import TrainingError
+
+    out = []
+    _ensure_registry(desk)
+    for spec in desk.strategies:
+        try:
+            ref = desk.registry.champion(spec.id)
+            trained = ref is None
+            if ref is None:
+                say(f"{spec.id}: no champion yet, training as of {session}")
+                _train_one(desk, spec.id, session, promote_because="first version of the strategy")
+                ref = desk.registry.require_champion(spec.id)
+            out.append(Champion(spec.id, ref, None, trained))
+        except (RegistryError, TrainingError) as error:
+            say(f"{spec.id}: {error}")
+            out.append(Champion(spec.id, None, str(error)))
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    strategy_id: str
+    version: int
+    mlflow_run_id: str
+    figures: Mapping[str, float]
+    promoted: bool
+
+
+def train_strategies(
+    desk: Desk, session: date, say: Callable[[str], None] = lambda _: None
+) -> tuple[TrainedVersion, ...]:
+    """Train every deployed strategy as of the session.
+
+    The first version of a strategy is promoted; any later one becomes `challenger` and waits for
+    a person.
+    """
+    from hydra_pipelines.models.registry import CHALLENGER
+
+    out = []
+    _ensure_registry(desk)
+    for spec in desk.strategies:
+        say(f"{spec.id}: training as of {session}")
+        first = desk.registry.champion(spec.id) is None
+        made = _train_one(
+            desk,
+            spec.id,
+            session,
+            promote_because="first version of the strategy" if first else None,
+        )
+        if not first:
+            desk.registry.set_alias(spec.id, CHALLENGER, made.version)
+        out.append(made)
+    return tuple(out)
+
+
+def _ensure_registry(desk: Desk) -> None:
+    # The first initialisation must be over before anything else looks at the store.
+    if not desk.registry.exists():
+        desk.registry.initialise()
+
+
+def _train_one(
+    desk: Desk, strategy_id: str, session: date, promote_because: str | None
+) -> TrainedVersion:
+    from hydra_pipelines.features.panel import read_features
+    from hydra_pipelines.market.ingest import bar_panel
+    from hydra_pipelines.models.training import train
+
+    spec = next(s for s in desk.strategies if s.id == strategy_id)
+    made = train(
+        spec,
+        read_features(desk.features, last=session),
+        bar_panel(desk.bars.view(), last=session),
+        session,
+        desk.registry,
+        code_version=desk.code_version,
+    )
+    with desk.ledger.transaction() as tx:
+        decisions.record_model_version(
+            tx,
+            {
+                "strategy_id": strategy_id,
+                "version": made.version,
+                "mlflow_run_id": made.run_id,
+                "artifact_sha256": made.sha256,
+                "trained_through": session,
+                "data_snapshot_id": made.data_snapshot,
+                "code_version": desk.code_version,
+                "metrics": dict(made.figures),
+            },
+        )
+    if promote_because:
+        # The version is in the ledger before it can trade; its record can't be lost to a crash.
+        moved = desk.registry.promote(strategy_id, made.version)
+        with desk.ledger.transaction() as tx:
+            decisions.record_promotion(
+                tx, strategy_id, moved.previous, made.version, "system", promote_because
+            )
+            audit.log(
+                tx,
+                AuditEvent.MODEL_PROMOTED,
+                {"from": moved.previous, "to": made.version, "reason": promote_because},
+                strategy_id=strategy_id,
+            )
+    return TrainedVersion(
+        strategy_id, made.version, made.run_id, made.figures, promote_because is not None
+    )
+
+
+# predictions and signals
+
+
+@dataclass(frozen=True)
+class PredictionsResult:
+    """rows: what is stored, by strategy; failures: strategy -> why it has no predictions."""
+
+    status: str
+    rows: Mapping[str, tuple[Mapping[str, Any], ...]]
+    failures: Mapping[str, str]
+    left_out: Mapping[str, tuple[str, ...]]
+    kept: bool
+    """True where the session was executed already, so that its predictions stay as they were."""
+
+
+def make_predictions(desk: Desk, session: date, run_id: str) -> PredictionsResult:
+    """Predict the session's universe with each deployed strategy's champion.
+
+    status: `success`, `partial_failure` (others go on) or `no_deployed_strategies`.
+    """
+    from hydra_pipelines.decision.predict import PredictionError, predict
+    from hydra_pipelines.features.panel import FeatureError, read_features
+    from hydra_pipelines.models.registry import RegistryError
+
+    if is_frozen(desk, session):
+        return _stored_predictions(desk, session)
+    panel = read_features(desk.features, first=session, last=session)
+    members = session_members(desk, session)
+    rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    failures: dict[str, str] = {}
+    left_out: dict[str, tuple[str, ...]] = {}
+    for spec in desk.strategies:
+        try:
+            ref = desk.registry.require_champion(spec.id)
+            with desk.ledger.transaction() as tx:
+                known = decisions.model_version(tx, spec.id, ref.version)
+            model = desk.registry.load_inference(ref, known["artifact_sha256"] if known else None)
+            made = predict(model, panel.values[-1], panel.names, panel.symbols, members)
+        except (RegistryError, PredictionError, FeatureError) as error:
+            failures[spec.id] = str(error)
+            continue
+        left_out[spec.id] = made.left_out
+        rows[spec.id] = tuple(
+            {
+                "symbol": symbol,
+                "prediction": float(value),
+                "probability_up": float(up),
+                "model_version": ref.version,
+                "data_snapshot_id": panel.snapshot(session),
+            }
+            for symbol, value, up in zip(
+                made.symbols, made.values, made.probability_up, strict=True
+            )
+        )
+    with desk.ledger.transaction() as tx:
+        decisions.replace_predictions(tx, session, rows)
+        for strategy_id, made_rows in rows.items():
+            audit.log(
+                tx,
+                AuditEvent.PREDICTION_GENERATED,
+                {
+                    "session": session,
+                    "rows": len(made_rows),
+                    "model_version": made_rows[0]["model_version"],
+                    "data_snapshot_id": made_rows[0]["data_snapshot_id"],
+                },
+                strategy_id=strategy_id,
+                run_id=run_id,
+            )
+    status = "partial_failure" if failures else "success"
+    if not desk.strategies:
+        status = "no_deployed_strategies"
+    return PredictionsResult(status, rows, failures, left_out, kept=False)
+
+
+def _stored_predictions(desk: Desk, session: date) -> PredictionsResult:
+    with desk.ledger.transaction() as tx:
+        stored = decisions.predictions(tx, session)
+    rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    for row in stored:
+        rows[row["strategy_id"]] = (*rows.get(row["strategy_id"], ()), row)
+    return PredictionsResult("success", rows, {}, {}, kept=True)
+
+
+@dataclass(frozen=True)
+class SignalsResult:
+    rows: Mapping[str, tuple[Mapping[str, Any], ...]]
+    failures: Mapping[str, str]
+    kept: bool
+
+    @property
+    def long(self) -> int:
+        return sum(row["signal"] > 0 for rows in self.rows.values() for row in rows)
+
+
+def make_session_signals(desk: Desk, session: date) -> SignalsResult:
+    """Signals of each strategy from its stored predictions of the session."""
+    import numpy as np
+
+    from hydra_pipelines.decision.signals import SignalError, SignalRule, make_signals
+
+    with desk.ledger.transaction() as tx:
+        stored = decisions.predictions(tx, session)
+        if is_frozen(desk, session):
+            kept: dict[str, tuple[Mapping[str, Any], ...]] = {}
+            for row in decisions.signals(tx, session):
+                kept[row["strategy_id"]] = (*kept.get(row["strategy_id"], ()), row)
+            return SignalsResult(kept, {}, kept=True)
+    rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    failures: dict[str, str] = {}
+    for strategy in desk.settings.deployed:
+        mine = [row for row in stored if row["strategy_id"] == strategy.id]
+        if not mine:
+            failures[strategy.id] = "no predictions"
+            continue
+        try:
+            signals = make_signals(
+                np.array([row["prediction"] for row in mine]),
+                SignalRule(**strategy.signal.model_dump()),
+            )
+        except SignalError as error:
+            failures[strategy.id] = str(error)
+            continue
+        rows[strategy.id] = tuple(
+            {
+                "symbol": row["symbol"],
+                "signal": int(signal),
+                "prediction": row["prediction"],
+            }
+            for row, signal in zip(mine, signals.values, strict=True)
+        )
+    with desk.ledger.transaction() as tx:
+        decisions.replace_signals(tx, session, rows)
+    return SignalsResult(rows, failures, kept=False)

@@ -1,0 +1,385 @@
+"""The day from the plan on: order plan, executions, positions, account. Needs the venue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hydra_pipelines.day.session import is_frozen
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.execution.broker.messages import Account, Known, Position, Unknown
+from hydra_pipelines.ledger import accounts, audit, decisions, trades
+from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger.store import exclusive
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
+    from hydra_pipelines.execution.broker.gateway import BrokerGateway
+    from hydra_pipelines.execution.orders.manager import ExecutionReport
+    from hydra_pipelines.execution.orders.review import MarketFacts
+    from hydra_pipelines.execution.positions import Break
+
+T = TypeVar("T")
+
+VOLATILITY_SESSIONS = 63
+ADV_SESSIONS = 21
+
+
+class BrokerStateUnknown(RuntimeError):
+    """The broker did not answer completely, and unknown is never read as empty."""
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """header, rows and notes as stored. violations: rules broken; then nothing was stored."""
+
+    header: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[Mapping[str, Any], ...]
+    violations: tuple[str, ...]
+    kept: bool
+    """True where the plan was executed already, so that it stays as it was."""
+
+
+def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = False) -> PlanResult:
+    """The orders for the session after `session`, from its signals and the broker's account."""
+    from hydra_pipelines.decision.plan import make_plan
+    from hydra_pipelines.decision.plan_check import plan_violations
+
+    if is_frozen(desk, session):
+        with desk.ledger.transaction() as tx:
+            stored = decisions.plan(tx, session) or {}
+        rows, notes = tuple(stored.pop("rows")), tuple(stored.pop("notes"))
+        return PlanResult(stored, rows, notes, (), kept=True)
+    with desk.broker() as broker:
+        account = _known(broker.account(), "account")
+        positions = _known(broker.positions(), "positions")
+        open_orders = _known(broker.open_orders(), "open orders")
+    working: dict[str, int] = {}
+    for order in open_orders:
+        left = order.quantity - (order.filled or 0)
+        working[order.symbol] = working.get(order.symbol, 0) + (
+            left if order.side == "BUY" else -left
+        )
+    inputs = _plan_inputs(desk, session, account, positions, working)
+    plan = make_plan(inputs, desk.plan_limits, desk.slippage)
+    violations = tuple(plan_violations(plan, inputs, desk.plan_limits))
+    header, rows, notes = _plan_records(plan, inputs, dry_run)
+    if not violations:
+        with desk.ledger.transaction() as tx:
+            _open_books(desk, tx, account, session)
+            decisions.save_plan(tx, header, rows, notes)
+            audit.log(
+                tx,
+                AuditEvent.PLAN_MADE,
+                {"session": session, "plan_id": plan.plan_id, "orders": len(rows)},
+                run_id=run_id,
+            )
+        # Other processes, and a run that comes after a crash, see from here on what may be traded.
+        desk.ledger.publish()
+    return PlanResult(header, rows, notes, violations, kept=False)
+
+
+def execute_plan(
+    desk: Desk,
+    session: date,
+    run_id: str,
+    *,
+    dry_run: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> ExecutionReport | None:
+    """Work the plan in its execution session; None where nothing may be sent (dry run).
+
+    Takes the desk's execution lock: two runs never work orders at the same time.
+    """
+    from hydra_pipelines.execution.orders.manager import OrderManager
+
+    if dry_run or desk.settings.mode == "dry_run":
+        return None
+    lock = desk.settings.data_path / "execution.lock"
+    try:
+        with (
+            exclusive(lock, desk.settings.ledger.lock_timeout_s, "execution"),
+            desk.broker() as broker,
+        ):
+            manager = OrderManager(
+                broker=broker,
+                ledger=desk.ledger,
+                control=desk.control,
+                clock=desk.clock,
+                calendar=desk.calendar,
+                work=desk.work,
+                run_id=run_id,
+                say=say,
+            )
+            return manager.execute(session, market_facts(desk, session))
+    finally:
+        desk.ledger.publish()
+
+
+@dataclass(frozen=True)
+class PositionsResult:
+    as_of: date
+    positions: tuple[Mapping[str, Any], ...]
+    breaks: tuple[Break, ...]
+
+
+def sync_positions(desk: Desk, session: date, run_id: str, *, dry_run: bool = False) -> PositionsResult:
+    """Replace the live positions by the broker's, and compare them with the journal.
+
+    Embedded, the execution session is first brought to its close. An incomplete reply of the
+    broker changes nothing and raises BrokerStateUnknown.
+    """
+    from hydra_pipelines.execution.orders.book import OrderBook
+    from hydra_pipelines.execution.positions import find_breaks, fold_fills, live_positions
+
+    if desk.clock.moves_by_waiting and not dry_run:
+        desk.clock.wait_until(desk.calendar.close(desk.calendar.next(session)))
+    with desk.broker() as broker:
+        broker.broker_time()
+        account = _known(broker.account(), "account")
+        positions = _known(broker.positions(), "positions")
+        executions = _known(broker.executions(), "executions")
+    as_of = session_of(desk)
+    book = OrderBook(desk.ledger, run_id)
+    book.load(session)
+    book.note_executions(executions, {})
+    book.note_commissions({e.exec_id: e.commission for e in executions if e.commission is not None})
+    book.commit(as_of)
+    with desk.ledger.transaction() as tx:
+        lots = fold_fills(trades.fills(tx, account.account))
+        rows = live_positions(account, positions, lots)
+        accounts.replace_positions(tx, account.account, as_of, rows)
+        breaks = find_breaks(
+            positions, lots, account.cash, accounts.cash(tx, account.account)
+        )
+        audit.log(
+            tx,
+            AuditEvent.POSITION_SYNCED,
+            {"as_of": as_of, "positions": len(rows), "breaks": [str(b) for b in breaks]},
+            run_id=run_id,
+        )
+    desk.ledger.publish()
+    return PositionsResult(as_of, tuple(rows), tuple(breaks))
+
+
+@dataclass(frozen=True)
+class AccountResult:
+    """row: of the equity curve. curve: the whole of it, oldest first."""
+
+    row: Mapping[str, Any]
+    curve: tuple[Mapping[str, Any], ...]
+
+
+def sync_account(desk: Desk) -> AccountResult:
+    """Write the session's row of the equity curve from the broker's account."""
+    with desk.broker() as broker:
+        account = _known(broker.account(), "account")
+    as_of = session_of(desk)
+    with desk.ledger.transaction() as tx:
+        row = _record_account(tx, account, as_of)
+        curve = tuple(accounts.snapshots(tx, account.account))
+    desk.ledger.publish()
+    return AccountResult(row, curve)
+
+
+def session_of(desk: Desk) -> date:
+    """The session that desk time belongs to: the last one that has opened."""
+    now = desk.clock.now()
+    last = desk.calendar.latest_complete(now)
+    following = desk.calendar.next(last)
+    return following if desk.calendar.open(following) <= now else last
+
+
+def market_facts(desk: Desk, session: date) -> dict[str, MarketFacts]:
+    """Last close and average daily volume of every symbol with a price on the session."""
+    from hydra_pipelines.execution.orders.review import MarketFacts
+
+    close, _, adv, symbols = _history(desk, session)
+    return {
+        symbol: MarketFacts(Decimal(repr(float(close[i]))), None if adv[i] != adv[i] else adv[i])
+        for i, symbol in enumerate(symbols)
+        if close[i] == close[i]
+    }
+
+
+# inside
+
+
+def _known(reply: Known[T] | Unknown, what: str) -> T:
+    if isinstance(reply, Unknown):
+        raise BrokerStateUnknown(f"the broker's {what} can't be read ({reply.reason}): stopping")
+    return reply.value
+
+
+def _history(
+    desk: Desk, session: date
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Raw close, daily volatility and average daily volume (shares) per symbol, NaN if unknown."""
+    import numpy as np
+
+    from hydra_pipelines.market.ingest import bar_panel
+
+    start = desk.calendar.next(session, -VOLATILITY_SESSIONS)
+    panel = bar_panel(desk.bars.view(), first=start, last=session)
+    adjusted = panel.fields["adj_close"]
+    returns = adjusted[1:] / adjusted[:-1] - 1
+    sigma = returns.std(axis=0) if len(returns) >= 2 else np.full(len(panel.symbols), np.nan)
+    volume = panel.field("volume")
+    adv = (
+        volume[-ADV_SESSIONS:].mean(axis=0)
+        if volume is not None
+        else np.full(len(panel.symbols), np.nan)
+    )
+    return panel.fields["close"][-1], sigma, adv, panel.symbols
+
+
+def _plan_inputs(
+    desk: Desk,
+    session: date,
+    account: Account,
+    positions: tuple[Position, ...],
+    working: Mapping[str, int],
+) -> PlanInputs:
+    import numpy as np
+
+    from hydra_pipelines.decision.plan import PlanInputs
+    from hydra_pipelines.decision.targets import make_targets
+
+    close, sigma, adv, known = _history(desk, session)
+    held = {p.symbol: p.quantity for p in positions}
+    symbols = tuple(sorted({*known, *held, *working}))
+    column = {symbol: i for i, symbol in enumerate(known)}
+    at = np.array([column.get(symbol, -1) for symbol in symbols])
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        return np.where(at >= 0, values[at], np.nan)
+
+    prices = spread(close)
+    unpriced = sum(
+        (abs(h.market_value) for h in account.holdings if not prices[symbols.index(h.symbol)] > 0),
+        Decimal(0),
+    )
+    return PlanInputs(
+        signal_session=session,
+        execution_session=desk.calendar.next(session),
+        account_id=account.account,
+        equity=account.equity,
+        cash=account.cash,
+        symbols=symbols,
+        prices=prices,
+        positions=np.array([held.get(s, 0) for s in symbols], dtype=np.int64),
+        working=np.array([working.get(s, 0) for s in symbols], dtype=np.int64),
+        targets=make_targets(_strategy_views(desk, session, symbols, prices), desk.plan_limits),
+        adv=spread(adv),
+        sigma_daily=spread(sigma),
+        restricted=frozenset(desk.settings.risk.restricted),
+        unpriced_exposure=unpriced,
+    )
+
+
+def _strategy_views(
+    desk: Desk, session: date, symbols: tuple[str, ...], prices: np.ndarray
+) -> list[Any]:
+    import numpy as np
+
+    from hydra_pipelines.decision.signals import Signals
+    from hydra_pipelines.decision.targets import StrategyView
+
+    with desk.ledger.transaction() as tx:
+        stored = decisions.signals(tx, session)
+    column = {symbol: i for i, symbol in enumerate(symbols)}
+    views = []
+    for strategy in desk.settings.deployed:
+        mine = [row for row in stored if row["strategy_id"] == strategy.id]
+        values = np.zeros(len(symbols), dtype=np.int8)
+        known = np.zeros(len(symbols), dtype=bool)
+        for row in mine:
+            values[column[row["symbol"]]] = row["signal"]
+            known[column[row["symbol"]]] = True
+        views.append(
+            StrategyView(
+                strategy_id=strategy.id,
+                capital_weight=strategy.capital_weight,
+                universe=np.isfinite(prices),
+                signals=Signals(values, known) if mine else None,
+            )
+        )
+    return views
+
+
+def _plan_records(
+    plan: OrderPlan, inputs: PlanInputs, dry_run: bool
+) -> tuple[dict[str, Any], tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    held = dict(zip(inputs.symbols, inputs.positions.tolist(), strict=True))
+    header = {
+        "plan_id": plan.plan_id,
+        "session": plan.signal_session,
+        "execution_session": plan.execution_session,
+        "account": plan.account_id,
+        "equity": plan.equity,
+        "cash": plan.cash,
+        "dry_run": dry_run,
+    }
+    rows = tuple(
+        {
+            "sequence": row.sequence,
+            "symbol": row.symbol,
+            "side": row.side,
+            "quantity": row.quantity,
+            "reason": row.reason.value,
+            "current_quantity": held[row.symbol],
+            "target_quantity": row.target_quantity,
+            "current_weight": row.current_weight,
+            "target_weight": row.target_weight,
+            "reference_price": row.reference_price,
+            "notional": row.notional,
+            "predicted_slippage_bps": row.predicted_slippage_bps,
+            "routing": row.routing,
+            "strategies": ",".join(_strategies_behind(row.strategies)),
+        }
+        for row in plan.rows
+    )
+    notes = tuple(
+        {
+            "symbol": note.symbol,
+            "reason": note.reason.value,
+            "why": note.reason.explanation,
+            "wanted": note.wanted,
+            "ordered": note.ordered,
+        }
+        for note in plan.notes
+    )
+    return header, rows, notes
+
+
+def _strategies_behind(shares: tuple[tuple[str, float], ...]) -> list[str]:
+    """The strategies that want the position; for an exit, all that agreed on not wanting it."""
+    return [name for name, share in shares if share] or [name for name, _ in shares]
+
+
+def _open_books(desk: Desk, tx: Any, account: Account, session: date) -> None:
+    """Before the first trade: what the account began with, and the first row of the curve."""
+    if accounts.cash(tx, account.account) is None:
+        accounts.record_opening_balance(tx, account.account, session, account.cash)
+        if accounts.snapshot_before(tx, account.account, desk.calendar.next(session)) is None:
+            _record_account(tx, account, session)
+
+
+def _record_account(tx: Any, account: Account, as_of: date) -> dict[str, Any]:
+    values = [holding.market_value for holding in account.holdings]
+    return accounts.record_snapshot(
+        tx,
+        account.account,
+        as_of,
+        equity=account.equity,
+        cash=account.cash,
+        gross=sum((abs(value) for value in values), Decimal(0)),
+        net=sum(values, Decimal(0)),
+        positions=len(values),
+    )

@@ -1,0 +1,389 @@
+"""Target portfolio and current positions to an order plan that a person can read and veto.
+
+Here belong the plan's inputs, rows, notes and ids. Sizes in whole shares come from `sizing`, what
+can be paid from `funding`; working the orders belongs to execution. Everything is a pure function:
+the same inputs give the same plan, ids included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from hydra_pipelines.decision.funding import fund_increases
+from hydra_pipelines.decision.sizing import (
+    MILLION,
+    UNITS_PER_USD,
+    Book,
+    NoteReason,
+    Sized,
+    size_orders,
+    units,
+)
+from hydra_pipelines.decision.targets import BuyFunding, PlanLimits, Targets
+
+Side = Literal["BUY", "SELL"]
+
+_ID_VERSION = b"plan-1"
+_LARGEST_ADV = 9e12
+_LARGEST_WEIGHT = 10.0
+
+
+class PlanReason(StrEnum):
+    """Why an order is in the plan."""
+
+    EXIT = "exit"
+    TRIM = "trim over limit"
+    REDUCE = "reduce"
+    ENTER = "enter"
+    INCREASE = "increase"
+
+
+_REDUCTIONS = (PlanReason.EXIT, PlanReason.TRIM, PlanReason.REDUCE)
+
+
+class SlippagePredictor(Protocol):
+    """What a plan needs of a slippage model; its `repr` must name all its parameters."""
+
+    def predict_bps(
+        self, quantity: np.ndarray, price: np.ndarray, sigma_daily: np.ndarray, adv: np.ndarray
+    ) -> np.ndarray:
+        """Expected cost in basis points of orders of shape (N,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PlanInputs:
+    """Everything a plan is made from; arrays have shape (N,), one entry a symbol.
+
+    signal_session, execution_session: the session whose close decides, and the one that trades.
+    equity, cash: the broker's, in USD; counted in whole cents, rounded down.
+    symbols: unique names; every name with a position, a working order or a target is among them.
+    prices: float64, raw, USD; NaN or not above 0 means no price. Rounded to 0.0001 USD.
+    positions: int64, the broker's, signed. working: int64, signed net of open orders.
+    adv: float64, average daily volume in shares; NaN where not known.
+    sigma_daily: float64, daily volatility; NaN where not known.
+    restricted: names for which no order is planned in either direction.
+    unpriced_exposure: absolute value in USD, by the broker, of the positions that have no price
+        here; None where not known: then nothing is planned that adds exposure while there are any.
+    """
+
+    signal_session: date
+    execution_session: date
+    account_id: str
+    equity: Decimal
+    cash: Decimal
+    symbols: tuple[str, ...]
+    prices: np.ndarray
+    positions: np.ndarray
+    working: np.ndarray
+    targets: Targets
+    adv: np.ndarray
+    sigma_daily: np.ndarray
+    restricted: frozenset[str] = frozenset()
+    unpriced_exposure: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.symbols)
+        if len(set(self.symbols)) != n:
+            repeated = sorted({s for s in self.symbols if self.symbols.count(s) > 1})
+            raise ValueError(f"symbols of a plan must be unique; repeated: {', '.join(repeated)}")
+        if not self.execution_session > self.signal_session:
+            raise ValueError(
+                f"the execution session {self.execution_session} must come after the signal "
+                f"session {self.signal_session}"
+            )
+        arrays = {
+            "prices": self.prices,
+            "positions": self.positions,
+            "working": self.working,
+            "target weights": self.targets.weights,
+            "adv": self.adv,
+            "sigma_daily": self.sigma_daily,
+        }
+        for name, values in arrays.items():
+            if values.shape != (n,):
+                raise ValueError(f"{name} of the plan have shape {values.shape}, expected ({n},)")
+        for name in ("positions", "working"):
+            if not np.issubdtype(arrays[name].dtype, np.integer):
+                raise ValueError(f"{name} of the plan must be whole shares (an integer array)")
+        for name, bad in (
+            ("adv", (self.adv < 0) | np.isinf(self.adv)),
+            ("target weights", np.abs(self.targets.weights) > _LARGEST_WEIGHT),
+        ):
+            if bad.any():
+                i = int(bad.argmax())
+                raise ValueError(f"{name} of {self.symbols[i]} can't be {arrays[name][i]}")
+        for name in ("equity", "cash"):
+            if not getattr(self, name).is_finite():
+                raise ValueError(f"{name} of the account is {getattr(self, name)}; it is not known")
+
+
+class PlanRow(NamedTuple):
+    """One order of the plan.
+
+    row_id: unique and the same for the same inputs. sequence: the order of working, from 1.
+    quantity: shares, above 0. target_quantity: signed shares held once it is filled; with working
+        orders it is what the position may come to at most (buys) or at least (sells).
+    target_weight: None where the name is held and only trimmed. current_weight: position and
+        working orders at the reference price, as a fraction of equity.
+    reference_price, notional: USD. predicted_slippage_bps: expected cost.
+    strategies: (strategy id, its share of the target weight); a strategy with a share of 0 wants
+        no position. Empty where the name is held.
+    """
+
+    row_id: str
+    sequence: int
+    symbol: str
+    side: Side
+    quantity: int
+    reason: PlanReason
+    target_weight: float | None
+    current_weight: float
+    target_quantity: int
+    reference_price: Decimal
+    notional: Decimal
+    predicted_slippage_bps: float
+    routing: str
+    strategies: tuple[tuple[str, float], ...]
+
+    @property
+    def reduces(self) -> bool:
+        return self.reason in _REDUCTIONS
+
+
+class PlanNote(NamedTuple):
+    """What was wanted and is not ordered, wholly or in part, and why.
+
+    wanted: signed shares; None where there is no price, or no target was made for it.
+    ordered: signed shares in the plan.
+    """
+
+    symbol: str
+    reason: NoteReason
+    wanted: int | None
+    ordered: int
+
+
+@dataclass(frozen=True)
+class OrderPlan:
+    """Orders for one execution session, reductions first, and what was left out.
+
+    confirmed_funds: cash less the buffer, working buys and covering buys of the plan (USD; below 0
+        where that is more than the cash). expected_proceeds: what the plan's sells bring in at
+        the collar, 0 with `confirmed_cash`. Buys never cost more than the two together.
+    """
+
+    plan_id: str
+    signal_session: date
+    execution_session: date
+    account_id: str
+    equity: Decimal
+    cash: Decimal
+    buy_funding: BuyFunding
+    confirmed_funds: Decimal
+    expected_proceeds: Decimal
+    rows: tuple[PlanRow, ...]
+    notes: tuple[PlanNote, ...]
+
+
+def make_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredictor) -> OrderPlan:
+    """The orders that carry the account from where it is towards its targets.
+
+    Sells that reduce come first, then buys that cover, each by reason (exit, trim, reduce) and
+    size; then what adds risk, the largest absolute target weight first and ties by symbol, which
+    is also the order in which free positions, cash and exposure are given out. Orders that reduce
+    are not bounded by volume or value (they are worked in slices), nor by cash.
+
+    Raises ValueError for an equity that is not above 0 and for amounts that can't be right.
+    """
+    book = _book(inputs)
+    book.check_range(inputs.symbols)
+    by_symbol = np.array(sorted(range(len(inputs.symbols)), key=inputs.symbols.__getitem__), int)
+    alphabetic = np.empty(len(by_symbol), dtype=np.int64)
+    alphabetic[by_symbol] = np.arange(len(by_symbol))
+
+    sized = size_orders(book, limits)
+    priority = np.lexsort((alphabetic, -np.abs(book.weights)))
+    shares, funds, cuts = fund_increases(book, sized, limits, priority)
+    notes = {**_untargeted(inputs, book, limits), **sized.notes, **cuts}
+    plan_id = _plan_id(inputs, limits, slippage, book, by_symbol)
+    return OrderPlan(
+        plan_id=plan_id,
+        signal_session=inputs.signal_session,
+        execution_session=inputs.execution_session,
+        account_id=inputs.account_id,
+        equity=inputs.equity,
+        cash=inputs.cash,
+        buy_funding=limits.buy_funding,
+        confirmed_funds=_usd(funds.confirmed),
+        expected_proceeds=_usd(funds.expected),
+        rows=_rows(inputs, book, sized, shares, slippage, plan_id, alphabetic),
+        notes=_notes(inputs, book, sized, shares, notes, alphabetic),
+    )
+
+
+def _book(inputs: PlanInputs) -> Book:
+    with np.errstate(invalid="ignore"):
+        has_price = np.isfinite(inputs.prices) & (inputs.prices > 0)
+    prices = np.rint(np.where(has_price, inputs.prices, 0.0) * UNITS_PER_USD)
+    if (prices > float(10**14)).any():
+        i = int(prices.argmax())
+        raise ValueError(f"the price of {inputs.symbols[i]} can't be {inputs.prices[i]} USD")
+    hold = inputs.targets.hold
+    adv = np.where(np.isnan(inputs.adv), -1.0, np.minimum(inputs.adv, _LARGEST_ADV))
+    unpriced = inputs.unpriced_exposure
+    return Book(
+        equity_cents=_cents(inputs.equity),
+        cash_cents=_cents(inputs.cash),
+        prices=prices.astype(np.int64),
+        positions=inputs.positions.astype(np.int64),
+        working=inputs.working.astype(np.int64),
+        weights=np.rint(np.where(hold, 0.0, inputs.targets.weights) * MILLION).astype(np.int64),
+        hold=hold,
+        restricted=np.array([s in inputs.restricted for s in inputs.symbols], dtype=bool),
+        adv=adv.astype(np.int64),
+        unpriced_units=None if unpriced is None else units(abs(unpriced)),
+    )
+
+
+def _untargeted(inputs: PlanInputs, book: Book, limits: PlanLimits) -> dict[int, NoteReason]:
+    """Names without a position that a strategy wanted and the targets left out."""
+    dropped = (
+        (inputs.targets.asked != 0.0)
+        & (inputs.targets.weights == 0.0)
+        & (book.positions == 0)
+        & (book.working == 0)
+    )
+    short = dropped & (inputs.targets.asked < 0.0) & (not limits.allow_short)
+    return {
+        i: NoteReason.SHORT_NOT_ALLOWED if short[i] else NoteReason.MAX_POSITIONS
+        for i in np.flatnonzero(dropped).tolist()
+    }
+
+
+def _rows(
+    inputs: PlanInputs,
+    book: Book,
+    sized: Sized,
+    shares: np.ndarray,
+    slippage: SlippagePredictor,
+    plan_id: str,
+    alphabetic: np.ndarray,
+) -> tuple[PlanRow, ...]:
+    names = np.flatnonzero(shares)
+    ordered, increase = shares[names], sized.increase[names]
+    flat = (book.positions[names] == 0) & (book.working[names] == 0)
+    codes = np.select(
+        [sized.exits[names], ~increase & sized.over[names], ~increase, flat], [0, 1, 2, 3], 4
+    )
+    group = np.where(increase, 2, np.where(ordered < 0, 0, 1))
+    values = np.abs(ordered) * book.prices[names]
+    size = np.where(increase, np.abs(book.weights[names]), values)
+    sort = np.lexsort((alphabetic[names], -size, np.where(increase, 0, codes), group))
+    names, ordered, codes, values = names[sort], ordered[sort], codes[sort], values[sort]
+
+    quantities = np.abs(ordered)
+    prices = book.prices[names]
+    reached = np.where(ordered > 0, book.high[names], book.low[names]) + ordered
+    current = (book.positions[names] + book.working[names]) * prices
+    reasons = tuple(PlanReason)
+    weights = inputs.targets.weights[names]
+    costs = slippage.predict_bps(
+        quantities.astype(np.float64),
+        prices / UNITS_PER_USD,
+        inputs.sigma_daily[names],
+        inputs.adv[names],
+    )
+    columns = zip(
+        [f"{plan_id}-{i:04d}" for i in range(1, len(names) + 1)],
+        range(1, len(names) + 1),
+        [inputs.symbols[i] for i in names.tolist()],
+        ["BUY" if buy else "SELL" for buy in (ordered > 0).tolist()],
+        quantities.tolist(),
+        [reasons[code] for code in codes.tolist()],
+        [None if weight != weight else weight for weight in weights.tolist()],
+        (current / (book.equity_cents * (UNITS_PER_USD // 100))).tolist(),
+        reached.tolist(),
+        map(_usd, prices.tolist()),
+        map(_usd, values.tolist()),
+        np.asarray(costs).tolist(),
+        ["marketable_limit"] * len(names),
+        _attribution(inputs.targets, names),
+        strict=True,
+    )
+    return tuple(map(PlanRow._make, columns))
+
+
+def _attribution(targets: Targets, names: np.ndarray) -> list[tuple[tuple[str, float], ...]]:
+    ids = targets.strategy_ids
+    return [
+        tuple((name, share) for name, share in zip(ids, row, strict=True) if share == share)
+        for row in targets.shares[:, names].T.tolist()
+    ]
+
+
+def _notes(
+    inputs: PlanInputs,
+    book: Book,
+    sized: Sized,
+    shares: np.ndarray,
+    notes: dict[int, NoteReason],
+    alphabetic: np.ndarray,
+) -> tuple[PlanNote, ...]:
+    names = np.array(list(notes), dtype=np.int64)
+    names = names[np.argsort(alphabetic[names])]
+    wanted, priced = sized.wanted[names].tolist(), (book.prices[names] > 0).tolist()
+    return tuple(
+        PlanNote(inputs.symbols[i], notes[i], wish if known and (wish or order) else None, order)
+        for i, wish, known, order in zip(
+            names.tolist(), wanted, priced, shares[names].tolist(), strict=True
+        )
+    )
+
+
+def _plan_id(
+    inputs: PlanInputs,
+    limits: PlanLimits,
+    slippage: SlippagePredictor,
+    book: Book,
+    by_symbol: np.ndarray,
+) -> str:
+    """Execution session and a digest of the inputs, the same in whatever order the names come."""
+    texts = [
+        inputs.signal_session.isoformat(),
+        inputs.execution_session.isoformat(),
+        inputs.account_id,
+        str(book.equity_cents),
+        str(book.cash_cents),
+        str(book.unpriced_units),
+        repr(slippage),
+        *(f"{f.name}={getattr(limits, f.name)!r}" for f in fields(limits)),
+        *inputs.targets.strategy_ids,
+        *(inputs.symbols[i] for i in by_symbol.tolist()),
+    ]
+    digest = hashlib.sha256(_ID_VERSION)
+    for text in texts:
+        digest.update(f"{len(text)}:{text}".encode())
+    for values in (book.prices, book.positions, book.working, book.restricted):
+        digest.update(np.ascontiguousarray(values[by_symbol]).tobytes())
+    targets = inputs.targets
+    for numbers in (inputs.adv, inputs.sigma_daily, targets.weights, targets.asked, targets.shares):
+        # One bit pattern for NaN, one for zero.
+        plain = np.where(np.isnan(numbers), np.nan, numbers + 0.0)[..., by_symbol]
+        digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+    return f"{inputs.execution_session:%Y%m%d}-{digest.hexdigest()[:16]}"
+
+
+def _cents(amount: Decimal) -> int:
+    return int((amount * 100).to_integral_value(ROUND_FLOOR))
+
+
+def _usd(amount: int) -> Decimal:
+    return Decimal(amount).scaleb(-4)

@@ -1,0 +1,37 @@
+"""The front door of the Dagster project: everything put together by one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from hydra_pipelines.defs.assets import ALL_ASSETS
+from hydra_pipelines.defs.jobs import daily_cycle_job, train_job
+from hydra_pipelines.defs.partitions import session_partitions
+from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.settings import Settings, load_settings
+
+
+def build_defs(
+    settings: Settings | None = None,
+    resources: Mapping[str, Any] | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
+) -> dg.Definitions:
+    """The project's definitions, for the settings of this environment unless others are given.
+
+    resources: replaces or adds to the default ones, by key.
+    """
+    desk = Desk(settings or load_settings())
+    partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
+    return dg.Definitions(
+        assets=[build(partitions) for build in ALL_ASSETS],
+        jobs=[job(partitions, desk.next_session_due()) for job in (daily_cycle_job, train_job)],
+        resources={"desk": DeskResource(), **(resources or {})},
+        executor=executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,158 @@
+"""Predictions, signals and the order plan of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from hydra_pipelines import day
+from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
+
+
+def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="predictions",
+        group_name="decision",
+        kinds={"numpy", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["features", "champion_models", "universe"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "every_strategy_predicts",
+                asset="predictions",
+                description="A strategy that fails trades nothing new and keeps what it holds.",
+            )
+        ],
+        description="One prediction per member and deployed strategy, by its champion.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        with readable_errors():
+            result = day.make_predictions(desk.desk, session_of(context), context.run_id)
+        rows = [
+            {"strategy": strategy, **row} for strategy, rows in result.rows.items() for row in rows
+        ]
+        rows.sort(key=lambda row: (row["strategy"], -row["prediction"]))
+        yield dg.MaterializeResult(
+            metadata={
+                "status": result.status,
+                "rows": len(rows),
+                "strategies_predicting": len(result.rows),
+                "strategies_failing": len(result.failures),
+                "kept_from_execution": result.kept,
+                "predictions": metadata.table(
+                    rows, ("strategy", "symbol", "prediction", "probability_up", "model_version")
+                ),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name="every_strategy_predicts",
+            asset_key="predictions",
+            passed=not result.failures,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(f"{k}: {v}" for k, v in result.failures.items()) or None,
+        )
+
+    return asset
+
+
+def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="signals",
+        group_name="decision",
+        kinds={"numpy", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["predictions"],
+        description="Long, flat or short per member and strategy, from its predictions.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        with readable_errors():
+            result = day.make_session_signals(desk.desk, session_of(context))
+        rows = [
+            {"strategy": strategy, **row}
+            for strategy, rows in result.rows.items()
+            for row in rows
+            if row["signal"]
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                "strategies": len(result.rows),
+                "long": result.long,
+                "without_signals": dict(result.failures),
+                "signals": metadata.table(rows, ("strategy", "symbol", "signal", "prediction")),
+            }
+        )
+
+    return asset
+
+
+def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="order_plan",
+        group_name="decision",
+        kinds={"numpy", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["signals", "bars"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "limits",
+                asset="order_plan",
+                blocking=True,
+                description="The plan breaks no limit, checked by other code than made it.",
+            )
+        ],
+        description=(
+            "The orders for the next session: sells and reductions first, buys from the cash that "
+            "is there. A table to read, and to veto, before it is executed."
+        ),
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        from hydra_pipelines.execution.broker.messages import BrokerError
+
+        session, dry_run = session_of(context), is_dry_run(context)
+        with readable_errors(day.BrokerStateUnknown, BrokerError):
+            day.check_session(desk.desk, session, dry_run=dry_run)
+            result = day.make_order_plan(desk.desk, session, context.run_id, dry_run=dry_run)
+        yield dg.MaterializeResult(
+            metadata={
+                "plan_id": result.header["plan_id"],
+                "orders": len(result.rows),
+                "equity": float(result.header["equity"]),
+                "cash": float(result.header["cash"]),
+                "kept_from_execution": result.kept,
+                "plan": metadata.table(
+                    result.rows,
+                    (
+                        "sequence",
+                        "symbol",
+                        "side",
+                        "quantity",
+                        "reason",
+                        "target_weight",
+                        "current_weight",
+                        "reference_price",
+                        "notional",
+                        "predicted_slippage_bps",
+                        "routing",
+                        "strategies",
+                    ),
+                ),
+                "not_ordered": metadata.table(
+                    result.notes, ("symbol", "why", "wanted", "ordered")
+                ),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name="limits",
+            asset_key="order_plan",
+            passed=not result.violations,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(result.violations) or None,
+        )
+
+    return asset

@@ -1,0 +1,154 @@
+"""Executions, positions and account: the part of the day that talks to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from hydra_pipelines import day
+from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.defs.running import is_dry_run, readable_errors, saying, session_of
+
+
+def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    # No retry policy: after a send only reconciliation, by the next run, may decide what to do.
+    @dg.asset(
+        name="executions",
+        group_name="execution",
+        kinds={"ibkr", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["order_plan"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "no_unknown_orders",
+                asset="executions",
+                description="The state of every order is known; an unknown one freezes its symbol.",
+            )
+        ],
+        description="The plan worked in the next session: limit orders only, each at most once.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        from hydra_pipelines.execution.broker.messages import BrokerError
+        from hydra_pipelines.execution.orders.manager import WindowPassed
+
+        with readable_errors(BrokerError, WindowPassed):
+            report = day.execute_plan(
+                desk.desk,
+                session_of(context),
+                context.run_id,
+                dry_run=is_dry_run(context),
+                say=saying(context),
+            )
+        orders = [vars(order) for order in report.orders] if report else []
+        yield dg.MaterializeResult(
+            metadata={
+                "dry_run": report is None,
+                "orders_sent_by_this_run": report.sent if report else 0,
+                "orders": len(orders),
+                "shares_filled": sum(order["filled"] for order in orders),
+                "outcome": metadata.table(
+                    orders, ("symbol", "side", "quantity", "filled", "state", "reason", "order_ref")
+                ),
+                "notes": "\n".join(report.notes) if report else "",
+            }
+        )
+        unknown = report.unknown if report else ()
+        yield dg.AssetCheckResult(
+            check_name="no_unknown_orders",
+            asset_key="executions",
+            passed=not unknown,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f"{o.symbol}: {o.reason}" for o in unknown) or None,
+        )
+
+    return asset
+
+
+def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="positions",
+        group_name="execution",
+        kinds={"ibkr", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["executions"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "journal_equals_broker",
+                asset="positions",
+                description="Shares and cash by the fill journal are those of the broker.",
+            )
+        ],
+        description="Positions as the broker has them at the end of the execution session.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        from hydra_pipelines.execution.broker.messages import BrokerError
+
+        with readable_errors(BrokerError, day.BrokerStateUnknown):
+            result = day.sync_positions(
+                desk.desk, session_of(context), context.run_id, dry_run=is_dry_run(context)
+            )
+        yield dg.MaterializeResult(
+            metadata={
+                "as_of": result.as_of.isoformat(),
+                "positions": len(result.positions),
+                "table": metadata.table(
+                    result.positions,
+                    (
+                        "symbol",
+                        "quantity",
+                        "entry_price",
+                        "current_price",
+                        "market_value",
+                        "unrealized_pnl",
+                        "strategies",
+                    ),
+                ),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name="journal_equals_broker",
+            asset_key="positions",
+            passed=not result.breaks,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(str(b) for b in result.breaks) or None,
+        )
+
+    return asset
+
+
+def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="account",
+        group_name="execution",
+        kinds={"ibkr", "duckdb"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["positions"],
+        description="Equity, cash, exposure, P&L and drawdown: one row of the equity curve.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        from hydra_pipelines.execution.broker.messages import BrokerError
+
+        with readable_errors(BrokerError, day.BrokerStateUnknown):
+            result = day.sync_account(desk.desk)
+        row = result.row
+        return dg.MaterializeResult(
+            metadata={
+                "session": row["session"].isoformat(),
+                "equity": float(row["equity"]),
+                "cash": float(row["cash"]),
+                "daily_pnl": float(row["daily_pnl"]),
+                "drawdown": row["drawdown"],
+                "equity_curve": metadata.line_plot(
+                    [float(point["equity"]) for point in result.curve],
+                    [point["session"].isoformat() for point in result.curve],
+                    "Equity (USD)",
+                ),
+            }
+        )
+
+    return asset

@@ -1,0 +1,121 @@
+"""Bars, universe and features of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from hydra_pipelines import day
+from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.jobs import TRADING_JOBS
+from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
+
+# A passing hiccup of a data source is worth a second try; nothing has been sent yet.
+DATA_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+
+
+def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="bars",
+        group_name="market",
+        kinds={"numpy"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        retry_policy=DATA_RETRIES,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "quality",
+                asset="bars",
+                blocking=True,
+                description="No price of the session is missing, impossible or unexplained.",
+            )
+        ],
+        description="Daily bars of all symbols up to the session, in the lake.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        from hydra_pipelines.market.bars import MarketDataError
+        from hydra_pipelines.market.lake import LakeError
+
+        session = session_of(context)
+        with readable_errors():
+            if context.job_name in TRADING_JOBS:
+                day.check_session(desk.desk, session, dry_run=is_dry_run(context))
+        with readable_errors(LakeError):
+            try:
+                result = day.ingest_bars(desk.desk, session)
+            except MarketDataError as error:
+                raise dg.Failure(description=str(error)) from error
+        report = result.report
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(report.snapshot),
+            metadata={
+                "symbols": report.symbols,
+                "sessions": report.sessions,
+                "sessions_added": report.appended,
+                "values_corrected": report.corrected,
+                "source": report.source,
+                "data_snapshot": report.snapshot,
+                "closes": metadata.table(result.closes, ("symbol", "close", "return")),
+            },
+        )
+        yield dg.AssetCheckResult(
+            check_name="quality",
+            asset_key="bars",
+            passed=not result.errors,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f.detail for f in result.errors) or None,
+            metadata={
+                "findings": metadata.table(
+                    [vars(f) for f in result.findings],
+                    ("check", "severity", "symbol", "session", "detail"),
+                )
+            },
+        )
+
+    return asset
+
+
+def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="universe",
+        group_name="market",
+        kinds={"numpy"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["bars"],
+        description="The symbols that can be traded, by what was known on the session.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        members = day.session_members(desk.desk, session_of(context))
+        return dg.MaterializeResult(
+            metadata={"symbols": len(members), "members": ", ".join(members)}
+        )
+
+    return asset
+
+
+def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="features",
+        group_name="features",
+        kinds={"numpy"},
+        owners=["team:desk"],
+        partitions_def=partitions,
+        deps=["bars"],
+        description="Features of every symbol up to the session, from their look-back alone.",
+    )
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        report = day.make_features(desk.desk, session_of(context))
+        return dg.MaterializeResult(
+            metadata={
+                "features": report.features,
+                "sessions": report.sessions,
+                "sessions_added": report.added,
+                "catalogue_version": report.version,
+                "unavailable": dict(report.unavailable),
+            }
+        )
+
+    return asset

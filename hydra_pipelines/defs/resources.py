@@ -1,0 +1,32 @@
+"""Resources: the desk, made once a run and closed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from hydra_pipelines.desk import Desk
+
+
+class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The desk of this environment. All steps of a run share it, with its broker connection."""
+
+    _desk: Desk | None = PrivateAttr(default=None)
+
+    @property
+    def desk(self) -> Desk:
+        if self._desk is None:
+            self._desk = Desk.open()
+        return self._desk
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DeskResource]:
+        try:
+            yield self
+        finally:
+            if self._desk is not None:
+                self._desk.close()
+                self._desk = None

@@ -1,0 +1,266 @@
+"""The desk put together: which parts the settings ask for, each made once, when it is first used.
+
+Faces and the day's steps get their parts from here. No step of the day, no rule and no arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from hydra_pipelines.control import Control
+from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.sessions import Calendar, Clock
+from hydra_pipelines.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from hydra_pipelines.decision.targets import PlanLimits
+    from hydra_pipelines.execution.broker.gateway import BrokerGateway
+    from hydra_pipelines.execution.orders.manager import WorkSettings
+    from hydra_pipelines.execution.risk.limits import RiskLimits
+    from hydra_pipelines.execution.slippage import SlippageModel
+    from hydra_pipelines.market.bars import BarSource
+    from hydra_pipelines.market.lake import Lake
+    from hydra_pipelines.models.registry import Registry
+    from hydra_pipelines.models.strategies import StrategySpec
+    from hydra_pipelines.paper_gateway.launch import Endpoint as VenueEndpoint
+
+
+class WallClock:
+    """The real time. Nothing here waits for hours: a window that is not open yet is refused."""
+
+    moves_by_waiting = False
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def wait_until(self, instant: datetime) -> None:
+        import time
+
+        time.sleep(max(0.0, (instant - self.now()).total_seconds()))
+
+
+class Desk:
+    """One desk: its settings, stores, clock and venue."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._gateway: BrokerGateway | None = None
+
+    @classmethod
+    def open(cls) -> Desk:
+        """The desk of this environment, its folders made where they are missing."""
+        desk = cls(load_settings())
+        desk.settings.data_path.mkdir(parents=True, exist_ok=True)
+        return desk
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        return Calendar.load(self.settings.market.calendar, self.settings.cache_path)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.ledger_path, self.settings.ledger.lock_timeout_s)
+
+    @cached_property
+    def control(self) -> Control:
+        return Control(self.settings.control_path)
+
+    @cached_property
+    def source(self) -> BarSource:
+        from hydra_pipelines.market.sources import open_source
+
+        return open_source(self.settings.market.source, self.settings.market.options)
+
+    @cached_property
+    def bars(self) -> Lake:
+        from hydra_pipelines.market.lake import Lake
+
+        return Lake(self.settings.lake_path / "bars")
+
+    @cached_property
+    def features(self) -> Lake:
+        from hydra_pipelines.market.lake import Lake
+
+        return Lake(self.settings.lake_path / "features")
+
+    @cached_property
+    def registry(self) -> Registry:
+        from hydra_pipelines.models.registry import Registry
+
+        return Registry(self.settings.registry_uri, self.settings.mlruns_path / "artifacts")
+
+    @cached_property
+    def strategies(self) -> tuple[StrategySpec, ...]:
+        """The deployed strategies."""
+        from hydra_pipelines.models.strategies import StrategyError, StrategySpec
+
+        try:
+            return tuple(
+                StrategySpec(**s.model_dump(exclude={"signal"}))
+                for s in self.settings.deployed
+            )
+        except StrategyError as error:
+            raise SettingsError(f"strategies: {error}") from error
+
+    @cached_property
+    def plan_limits(self) -> PlanLimits:
+        from hydra_pipelines.decision.targets import PlanLimits
+
+        plan = self.settings.plan.model_dump()
+        plan["min_order_usd"] = Decimal(str(plan["min_order_usd"]))
+        return PlanLimits(
+            **plan,
+            max_order_notional=self.settings.risk.max_order_notional,
+            allow_short=self.settings.risk.allow_short,
+            price_collar=self.settings.execution.collar,
+        )
+
+    @cached_property
+    def risk_limits(self) -> RiskLimits:
+        from hydra_pipelines.execution.risk.limits import RiskLimits
+
+        risk = self.settings.risk.model_dump()
+        return RiskLimits(**{**risk, "restricted": frozenset(risk["restricted"])})
+
+    @cached_property
+    def slippage(self) -> SlippageModel:
+        from hydra_pipelines.execution.slippage import SlippageModel
+
+        return SlippageModel(**self.settings.slippage.model_dump())
+
+    @cached_property
+    def work(self) -> WorkSettings:
+        from hydra_pipelines.execution.orders.manager import WorkSettings
+
+        return WorkSettings(**self.settings.execution.model_dump())
+
+    @property
+    def embedded(self) -> bool:
+        return self.settings.broker.venue == "embedded"
+
+    @cached_property
+    def venue(self) -> VenueEndpoint:
+        """The embedded gateway, started where it does not run."""
+        from hydra_pipelines.paper_gateway.launch import GatewayOptions, ensure_running
+
+        embedded, market = self.settings.embedded, self.settings.market
+        options = GatewayOptions(
+            account=embedded.account,
+            cash=embedded.cash,
+            seed=embedded.seed,
+            first_session=embedded.first_session,
+            idle_timeout=embedded.idle_timeout_s,
+            prices=market.source,
+            prices_options=market.options,
+            calendar=market.calendar,
+            calendar_cache=self.settings.cache_path,
+        )
+        return ensure_running(self.settings.venue_path, options)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Desk time: the venue's when embedded, the wall's otherwise."""
+        if not self.embedded:
+            return WallClock()
+        from hydra_pipelines.paper_gateway.control import VenueClock
+
+        return VenueClock(self.venue)
+
+    @contextmanager
+    def broker(self) -> Iterator[BrokerGateway]:
+        """A connection to the venue, kept for the next step of the run. Raises BrokerError."""
+        if self._gateway is None or not self._gateway.connected:
+            self._gateway = self._connect()
+        try:
+            yield self._gateway
+        except BaseException:
+            # Whatever went wrong, the next step starts from a connection without a past.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection to the venue; the next use makes a new one."""
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.close()
+
+    def _connect(self) -> BrokerGateway:
+        from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
+        from hydra_pipelines.execution.risk.gate import RiskGate
+
+        s = self.settings.broker
+        if self.settings.mode == "live":
+            raise SettingsError(
+                "mode is live, and this version trades paper only: set mode: paper in hydra.yaml, "
+                "and leave IBKR_PAPER_TRADING unset or true"
+            )
+        host, port, account = s.host, s.port, s.account
+        if self.embedded:
+            host, port, account = self.venue.host, self.venue.port, self.settings.embedded.account
+        gateway = BrokerGateway(
+            Endpoint(
+                host=host,
+                port=port,
+                client_id=s.client_id,
+                account=account,
+                connect_timeout_s=s.connect_timeout_s,
+                connect_attempts=s.connect_attempts,
+                request_timeout_s=s.request_timeout_s,
+            ),
+            RiskGate(self.risk_limits),
+        )
+        gateway.connect()
+        return gateway
+
+    def next_session_due(self) -> date:
+        """The session that a cycle without an explicit one takes.
+
+        Embedded: the one after the last that was worked to its end, in the venue's time. IBKR: the
+        latest complete one.
+        """
+        if not self.embedded:
+            return self.calendar.latest_complete(datetime.now(UTC))
+        from hydra_pipelines.ledger import decisions
+        from hydra_pipelines.ledger.store import LedgerMissing
+
+        first = self.calendar.latest(self.settings.embedded.first_session)
+        try:
+            with self.ledger.snapshot() as rows:
+                last = decisions.last_finished_session(rows)
+        except LedgerMissing:
+            return first
+        return first if last is None else self.calendar.next(last)
+
+    @cached_property
+    def code_version(self) -> str:
+        """What is written beside models: the package's version and, in a checkout, its commit."""
+        return version("hydra-pipelines") + _commit(self.settings)
+
+    def describe(self) -> dict[str, str]:
+        """Where everything is, for `hydra doctor` and `hydra status`."""
+        s = self.settings
+        return {
+            "mode": s.mode,
+            "venue": s.broker.venue,
+            "data": str(s.data_path),
+            "ledger": str(s.ledger_path),
+            "registry": s.registry_uri,
+            "dagster_home": str(s.dagster_home),
+        }
+
+
+def _commit(settings: Settings) -> str:
+    head = settings.root / ".git" / "HEAD"
+    try:
+        ref = head.read_text().strip()
+        if ref.startswith("ref: "):
+            ref = (settings.root / ".git" / ref[5:]).read_text().strip()
+    except OSError:
+        return ""
+    return f"+{ref[:12]}"

@@ -1,0 +1,174 @@
+"""The order book of one run: our orders, their events, and their way into the ledger.
+
+Events are noted in memory as they come and written in batches; nothing is sent before the events
+that announce it are committed. The state of an order is always the fold over its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from hydra_pipelines.execution.broker.messages import Execution
+from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, OrderView, fold
+from hydra_pipelines.execution.fills import journal_row
+from hydra_pipelines.ledger import audit, orders, trades
+from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger.store import Ledger
+
+
+@dataclass
+class BookedOrder:
+    """An intent with its events."""
+
+    intent: Mapping[str, Any]
+    events: list[OrderEvent]
+    sent_at: datetime | None = None
+    sent_monotonic: float | None = None
+
+    @property
+    def ref(self) -> str:
+        return self.intent["order_ref"]
+
+    @property
+    def view(self) -> OrderView:
+        return fold(self.intent["quantity"], self.events)
+
+    @property
+    def finished(self) -> bool:
+        return any(event.kind is Kind.FINISHED for event in self.events)
+
+
+class OrderBook:
+    """Orders of a run by order_ref, with what is not yet in the ledger."""
+
+    def __init__(self, ledger: Ledger, run_id: str):
+        self.orders: dict[str, BookedOrder] = {}
+        self._ledger = ledger
+        self._run_id = run_id
+        self._unwritten: list[OrderEvent] = []
+        self._executions: list[tuple[Execution, float | None]] = []
+        self._commissions: dict[str, Decimal] = {}
+
+    def load(self, session: date) -> None:
+        """Take in the orders of a session and all that were left unfinished before."""
+        with self._ledger.transaction() as tx:
+            rows = orders.orders(tx, session=session) + orders.orders(tx, unfinished=True)
+        for row in rows:
+            events = [
+                OrderEvent(row["order_ref"], Kind(e["event"]), e["occurred_at"], e["details"])
+                for e in row.pop("events")
+            ]
+            self.orders.setdefault(row["order_ref"], BookedOrder(row, events))
+
+    def open(
+        self,
+        intents: Sequence[Mapping[str, Any]],
+        decisions: Sequence[Mapping[str, Any]],
+        at: datetime,
+    ) -> None:
+        """Commit new intents as `pending`, with the gate's decisions. Nothing is sent before."""
+        events = [OrderEvent(intent["order_ref"], Kind.PENDING, at) for intent in intents]
+        with self._ledger.transaction() as tx:
+            orders.insert_intents(tx, intents)
+            orders.insert_risk_decisions(tx, decisions)
+            orders.append_events(tx, [_row(event) for event in events])
+        for intent, event in zip(intents, events, strict=True):
+            self.orders[intent["order_ref"]] = BookedOrder(intent, [event])
+
+    def note(self, events: Iterable[OrderEvent]) -> None:
+        """Take in events; those that say nothing new are dropped, unknown orders are not ours."""
+        for event in events:
+            order = self.orders.get(event.order_ref)
+            if order is not None and _is_news(order, event):
+                order.events.append(event)
+                self._unwritten.append(event)
+
+    def note_executions(
+        self, executions: Iterable[Execution], latency_ms: Mapping[str, float]
+    ) -> None:
+        """Executions for the journal, ours or not; latency by exec id where it was seen live."""
+        self._executions += [(e, latency_ms.get(e.exec_id)) for e in executions]
+
+    def note_commissions(self, commissions: Mapping[str, Decimal]) -> None:
+        self._commissions.update(commissions)
+
+    def commit(self, session: date) -> None:
+        """Write everything noted, in one transaction, and close the book on orders that are done."""
+        now_final = [
+            order for order in self.orders.values() if order.view.final and not order.finished
+        ]
+        for order in now_final:
+            view = order.view
+            event = OrderEvent(
+                order.ref,
+                Kind.FINISHED,
+                order.events[-1].occurred_at,
+                {"state": view.state.value, "filled": view.filled},
+            )
+            order.events.append(event)
+            self._unwritten.append(event)
+        if not (self._unwritten or self._executions or self._commissions):
+            return
+        with self._ledger.transaction() as tx:
+            orders.append_events(tx, [_row(event) for event in self._unwritten])
+            new = trades.record(
+                tx,
+                [
+                    journal_row(execution, self._intent_of(execution), session, latency)
+                    for execution, latency in self._executions
+                ],
+            )
+            trades.set_commissions(tx, self._commissions)
+            by_key = {execution.key: execution for execution, _ in self._executions}
+            audit.log_many(
+                tx,
+                AuditEvent.FILL_RECORDED,
+                [
+                    {
+                        "exec_id": by_key[key].exec_id,
+                        "order_ref": by_key[key].order_ref,
+                        "symbol": by_key[key].symbol,
+                        "side": by_key[key].side,
+                        "quantity": by_key[key].quantity,
+                        "price": str(by_key[key].price),
+                    }
+                    for key in new
+                ],
+                run_id=self._run_id,
+            )
+            audit.log_many(
+                tx,
+                AuditEvent.ORDER_STATE_CHANGED,
+                [{"order_ref": order.ref, "state": order.view.state.value} for order in now_final],
+                run_id=self._run_id,
+            )
+        self._unwritten, self._executions, self._commissions = [], [], {}
+
+    def _intent_of(self, execution: Execution) -> Mapping[str, Any] | None:
+        order = self.orders.get(execution.order_ref)
+        return order.intent if order else None
+
+
+def _row(event: OrderEvent) -> tuple[str, str, Mapping[str, Any], datetime]:
+    return event.order_ref, event.kind.value, event.details, event.occurred_at
+
+
+def _is_news(order: BookedOrder, event: OrderEvent) -> bool:
+    if event.kind is Kind.FILL:
+        return not any(
+            e.kind is Kind.FILL
+            and e.details["exec_key"] == event.details["exec_key"]
+            and e.details["correction"] >= event.details["correction"]
+            for e in order.events
+        )
+    if event.kind is Kind.SUBMITTED:
+        # The broker repeats itself; only the first word after a send, or after a doubt, is news.
+        state = order.view.state.value
+        return state in (Kind.SENDING.value, Kind.UNKNOWN.value, Kind.PENDING.value)
+    if event.kind in (Kind.CANCELLED, Kind.REJECTED):
+        return order.view.state.value != event.kind.value and not order.view.final
+    return True

@@ -1,0 +1,502 @@
+"""The order manager: works one plan through the venue, at most once, and says what came of it.
+
+Reconcile first; then reductions, then increases, each as one wave: review by the gate, commit the
+intents, commit that they are being sent, write to the socket, follow the executions, cancel what
+is left. A run that dies anywhere is picked up by the next one: what is not known to have been sent
+or refused is looked for at the broker, frozen while in doubt, and never simply sent again.
+"""
+
+from __future__ import annotations
+
+import time as wall
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, TypeVar
+
+from hydra_pipelines.control import Control
+from hydra_pipelines.execution.broker.gateway import BrokerGateway
+from hydra_pipelines.execution.broker.messages import (
+    BrokerError,
+    ContractInfo,
+    Known,
+    Quote,
+    Unknown,
+)
+from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State
+from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
+from hydra_pipelines.execution.orders.intents import (
+    NoPrice,
+    arrival_price,
+    marketable_limit,
+    order_ref,
+)
+from hydra_pipelines.execution.orders.reconcile import BrokerView, positions_of, reconcile
+from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
+from hydra_pipelines.execution.risk.gate import Approval
+from hydra_pipelines.execution.risk.state import OrderRequest
+from hydra_pipelines.ledger import audit, decisions, orders, trades
+from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.sessions import Calendar, Clock, at_new_york
+
+T = TypeVar("T")
+
+
+class StateUnknown(BrokerError):
+    """The broker's reply is incomplete, so nothing is sent."""
+
+
+class WindowPassed(RuntimeError):
+    """The execution session of the plan is over; it is not traded late."""
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """How a plan is worked; see the settings of the same names."""
+
+    start: time
+    work_minutes: int
+    collar: float
+    grace_s: float = 1.0
+    """Real seconds before the broker is asked a second time for an order in doubt."""
+
+
+@dataclass(frozen=True)
+class OrderOutcome:
+    order_ref: str
+    symbol: str
+    side: str
+    quantity: int
+    filled: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExecutionReport:
+    """What came of a plan. `sent` counts the orders that this run wrote to the socket."""
+
+    plan_id: str
+    session: date
+    execution_session: date
+    orders: tuple[OrderOutcome, ...]
+    notes: tuple[str, ...]
+    sent: int
+
+    @property
+    def unknown(self) -> tuple[OrderOutcome, ...]:
+        return tuple(o for o in self.orders if o.state == State.UNKNOWN.value)
+
+
+class OrderManager:
+    """Works plans over one broker connection. Hold the execution lock while using it."""
+
+    def __init__(
+        self,
+        broker: BrokerGateway,
+        ledger: Ledger,
+        control: Control,
+        clock: Clock,
+        calendar: Calendar,
+        work: WorkSettings,
+        run_id: str,
+        say: Callable[[str], None] = lambda _: None,
+    ):
+        self.broker = broker
+        self.ledger = ledger
+        self.clock = clock
+        self.calendar = calendar
+        self.work = work
+        self.run_id = run_id
+        self.say = say
+        self.book = OrderBook(ledger, run_id)
+        self.reviewer = Reviewer(ledger, control, broker, clock)
+        self.notes: list[str] = []
+        self.sent = 0
+
+    def execute(self, session: date, market: Mapping[str, MarketFacts]) -> ExecutionReport:
+        """Work the plan of `session` in its execution session.
+
+        market: facts of each symbol of the plan as of the session. Raises WindowPassed where the
+        execution session is over, StateUnknown where the broker's state isn't known, and
+        BrokerError where it can't be reached. The plan's orders are all finished, frozen or never
+        sent when it returns.
+        """
+        with self.ledger.transaction() as tx:
+            plan = decisions.plan(tx, session)
+        if plan is None:
+            raise ValueError(f"there is no plan of {session}: make it first")
+        self.book.load(session)
+        self.reconcile(plan["execution_session"])
+        if plan["status"] not in ("done", "expired"):
+            self._wait_for_window(plan)
+            with self.ledger.transaction() as tx:
+                decisions.set_plan_status(tx, plan["plan_id"], "executing")
+            for side in (_reduces, _increases):
+                self._wave(plan, [row for row in plan["rows"] if side(row)], market)
+            self._settle(plan["execution_session"])
+            with self.ledger.transaction() as tx:
+                decisions.set_plan_status(tx, plan["plan_id"], "done")
+        return self._report(plan)
+
+    def reconcile(self, execution_session: date) -> None:
+        """Bring our orders up to date with what the broker knows. Raises StateUnknown."""
+        for look in range(2):
+            self.broker.broker_time()
+            view = self._broker_view()
+            self.book.note_executions(view.executions, {})
+            self.book.note_commissions(
+                {e.exec_id: e.commission for e in view.executions if e.commission is not None}
+            )
+            self.book.commit(execution_session)
+            with self.ledger.transaction() as tx:
+                journal = positions_of(trades.fills(tx, self.broker.account_id))
+            pending = [o for o in self.book.orders.values() if not o.finished]
+            self.book.note(
+                reconcile([(o.intent, o.events) for o in pending], view, journal, self.clock.now())
+            )
+            self.book.commit(execution_session)
+            in_doubt = [o for o in pending if o.view.state is State.UNKNOWN]
+            if not in_doubt:
+                return
+            if look == 0:
+                wall.sleep(self.work.grace_s)
+        for order in in_doubt:
+            self._note(f"{order.intent['symbol']}: order {order.ref} is unknown, symbol frozen")
+
+    # one wave
+
+    def _wave(
+        self,
+        plan: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        market: Mapping[str, MarketFacts],
+    ) -> None:
+        fresh = [row for row in rows if self._may_send(plan, row)]
+        symbols = {row["symbol"] for row in rows}
+        if fresh:
+            self._send(self._prepare(plan, fresh, market), plan["execution_session"])
+        working = [
+            o
+            for o in self.book.orders.values()
+            if o.intent["plan_id"] == plan["plan_id"]
+            and o.intent["symbol"] in symbols
+            and o.view.state in (State.SUBMITTED, State.SENDING)
+        ]
+        self._work(working, plan["execution_session"])
+
+    def _may_send(self, plan: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+        """Only what was proven never to have reached the broker is tried again."""
+        past = [o for o in self.book.orders.values() if o.intent["symbol"] == row["symbol"]]
+        if any(o.view.state is State.UNKNOWN for o in past):
+            return False
+        return all(
+            o.view.state in (State.NEVER_SENT, State.NEVER_ARRIVED)
+            for o in past
+            if o.intent["plan_id"] == plan["plan_id"] and o.intent["side"] == row["side"]
+        )
+
+    def _prepare(
+        self,
+        plan: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        market: Mapping[str, MarketFacts],
+    ) -> list[tuple[OrderRequest, Approval, ContractInfo, Mapping[str, Any]]]:
+        contracts = self._contracts([row["symbol"] for row in rows])
+        quotes = self.broker.quotes(list(contracts.values()))
+        with self.ledger.transaction() as tx:
+            highest_id = orders.highest_order_id(tx)
+        data_age = self.calendar.index(plan["execution_session"]) - 1
+        data_age -= self.calendar.index(plan["session"])
+        self.reviewer.look(plan["execution_session"], data_age, self.book)
+        approved, intents, verdicts = [], [], []
+        for row in rows:
+            symbol, side = row["symbol"], row["side"]
+            contract, quote = contracts.get(symbol), quotes.get(symbol)
+            if contract is None or not isinstance(quote, Known):
+                why = quote.reason if isinstance(quote, Unknown) else "no contract"
+                self._note(f"{symbol}: no order, the broker has no quote ({why})")
+                continue
+            try:
+                limit = marketable_limit(side, quote.value, self.work.collar, contract.min_tick)
+                arrival = arrival_price(quote.value)
+            except NoPrice as error:
+                self._note(f"{error}; no order")
+                continue
+            attempt = 1 + sum(
+                o.intent["plan_id"] == plan["plan_id"]
+                and o.intent["symbol"] == symbol
+                and o.intent["side"] == side
+                for o in self.book.orders.values()
+            )
+            request = OrderRequest(
+                order_ref=order_ref(plan["session"], plan["account"], symbol, side, 0, attempt),
+                account=plan["account"],
+                symbol=symbol,
+                side=side,
+                quantity=row["quantity"],
+                limit_price=limit,
+                arrival_price=arrival,
+                plan_row=f"{plan['plan_id']}-{row['sequence']:04d}",
+                strategies=tuple(filter(None, row["strategies"].split(","))),
+            )
+            if _increases(row):
+                room = self.reviewer.room(request)
+                if room < request.quantity:
+                    self._note(
+                        f"{symbol}: {room} of {request.quantity} shares, what cash and the position "
+                        "limit leave room for at today's price"
+                    )
+                if room == 0:
+                    continue
+                request = replace(request, quantity=room)
+            verdict = self.reviewer.review(
+                request, quote.value, contract, market[symbol], row["target_quantity"]
+            )
+            verdicts.append(verdict.record)
+            if verdict.approval is None:
+                self._note(f"{symbol}: denied, {verdict.record['reasons']}")
+                continue
+            highest_id = self.broker.next_order_id(highest_id)
+            intent = self._intent(plan, row, request, quote.value, highest_id, attempt)
+            intents.append(intent)
+            approved.append((request, verdict.approval, contract, intent))
+        self.book.open(intents, verdicts, self.clock.now())
+        return approved
+
+    def _intent(
+        self,
+        plan: Mapping[str, Any],
+        row: Mapping[str, Any],
+        request: OrderRequest,
+        quote: Quote,
+        order_id: int,
+        attempt: int,
+    ) -> dict[str, Any]:
+        return {
+            "order_ref": request.order_ref,
+            "plan_id": plan["plan_id"],
+            "session": plan["session"],
+            "execution_session": plan["execution_session"],
+            "account": request.account,
+            "symbol": request.symbol,
+            "side": request.side,
+            "quantity": request.quantity,
+            "limit_price": request.limit_price,
+            "tif": request.tif,
+            "arrival_price": request.arrival_price,
+            "arrival_at": self.clock.now(),
+            "predicted_slippage_bps": row["predicted_slippage_bps"],
+            "routing": row["routing"],
+            "strategies": row["strategies"],
+            "slice": 0,
+            "attempt": attempt,
+            "order_id": order_id,
+            "run_id": self.run_id,
+            "recorded_at": datetime.now(UTC),
+        }
+
+    def _send(
+        self,
+        approved: Sequence[tuple[OrderRequest, Approval, ContractInfo, Mapping[str, Any]]],
+        execution_session: date,
+    ) -> None:
+        now = self.clock.now()
+        self.book.note(OrderEvent(r.order_ref, Kind.SENDING, now) for r, _, _, _ in approved)
+        self.book.commit(execution_session)
+        failure: BrokerError | None = None
+        for request, approval, contract, intent in approved:
+            if failure is not None:
+                text = {"text": f"not sent after a failure: {failure}"}
+                self.book.note([OrderEvent(request.order_ref, Kind.NEVER_SENT, now, text)])
+                continue
+            order = self.book.orders[request.order_ref]
+            order.sent_at, order.sent_monotonic = self.clock.now(), wall.perf_counter()
+            try:
+                self.broker.submit(request, approval, intent["order_id"], contract)
+                self.sent += 1
+            except BrokerError as error:
+                # The bytes may have left: only reconciliation can tell.
+                failure = error
+                text = {"text": str(error)}
+                self.book.note([OrderEvent(request.order_ref, Kind.UNKNOWN, now, text)])
+        self.book.commit(execution_session)
+        with self.ledger.transaction() as tx:
+            audit.log_many(
+                tx,
+                AuditEvent.ORDER_SUBMITTED,
+                [{"order_ref": r.order_ref, "order_id": i["order_id"]} for r, _, _, i in approved],
+                run_id=self.run_id,
+            )
+        if failure is not None:
+            raise failure
+
+    def _work(self, working: Sequence[BookedOrder], execution_session: date) -> None:
+        """Follow orders until they are final or the time is up; then cancel what is left."""
+        close = self.calendar.close(execution_session)
+        deadline = min(
+            self.clock.now() + timedelta(minutes=self.work.work_minutes),
+            close - timedelta(minutes=1),
+        )
+        step = timedelta(seconds=60 if self.clock.moves_by_waiting else 1)
+        while True:
+            self._collect(execution_session)
+            active = [order for order in working if not order.view.final]
+            now = self.clock.now()
+            if not active or now >= deadline:
+                break
+            self.clock.wait_until(min(now + step, deadline))
+        if active:
+            self._cancel(active, execution_session)
+
+    def _cancel(self, active: Sequence[BookedOrder], execution_session: date) -> None:
+        now = self.clock.now()
+        self.book.note(OrderEvent(o.ref, Kind.CANCEL_REQUESTED, now) for o in active)
+        self.book.commit(execution_session)
+        for order in active:
+            self.broker.cancel(order.intent["order_id"])
+        patience = wall.monotonic() + self.broker.endpoint.request_timeout_s
+        while True:
+            self._collect(execution_session)
+            active = [order for order in active if not order.view.final]
+            if not active:
+                return
+            if wall.monotonic() > patience:
+                break
+            wall.sleep(0.05)
+        text = {"text": "the broker did not confirm the cancellation"}
+        self.book.note(OrderEvent(o.ref, Kind.UNKNOWN, now, text) for o in active)
+        self.book.commit(execution_session)
+        for order in active:
+            self._note(f"{order.intent['symbol']}: cancellation of {order.ref} not confirmed")
+
+    def _collect(self, execution_session: date) -> None:
+        """Take in everything that the broker has written up to now."""
+        self.broker.broker_time()
+        now, instant = self.clock.now(), wall.perf_counter()
+        happened = self.broker.happenings(now)
+        latency = {}
+        for execution in happened.executions:
+            order = self.book.orders.get(execution.order_ref)
+            if order is not None and order.sent_at and order.sent_monotonic:
+                # Desk time stands still between steps of the embedded venue: take the longer.
+                desk = (now - order.sent_at).total_seconds()
+                latency[execution.exec_id] = 1000 * max(desk, instant - order.sent_monotonic)
+        self.book.note(happened.events)
+        self.book.note_executions(happened.executions, latency)
+        self.book.note_commissions(
+            {exec_id: report.commission for exec_id, report in happened.commissions.items()}
+        )
+        self.book.commit(execution_session)
+        if happened.connection_lost:
+            raise BrokerError(
+                f"the connection was lost while orders work ({happened.connection_lost}): "
+                "run the session again, it reconciles before it goes on"
+            )
+
+    def _settle(self, execution_session: date) -> None:
+        """Ask once more for all executions: commissions and fills that came late."""
+        executions = self._known(self.broker.executions(), "executions")
+        self.book.note_executions(executions, {})
+        self.book.note_commissions(
+            {e.exec_id: e.commission for e in executions if e.commission is not None}
+        )
+        self.book.commit(execution_session)
+        with self.ledger.transaction() as tx:
+            missing = trades.missing_commissions(tx, self.broker.account_id)
+        if missing:
+            self._note(f"{missing} fills have no commission yet")
+
+    # inside
+
+    def _wait_for_window(self, plan: Mapping[str, Any]) -> None:
+        session, now = plan["execution_session"], self.clock.now()
+        start = at_new_york(session, self.work.start.hour, self.work.start.minute)
+        start = max(start, self.calendar.open(session))
+        if now >= self.calendar.close(session) - timedelta(minutes=1):
+            with self.ledger.transaction() as tx:
+                decisions.set_plan_status(tx, plan["plan_id"], "expired")
+            raise WindowPassed(
+                f"the plan of {plan['session']} was to be worked in session {session}, which is "
+                f"over (desk time {now:%Y-%m-%d %H:%M} UTC); it is not traded late"
+            )
+        if now < start and not self.clock.moves_by_waiting:
+            raise WindowPassed(
+                f"the plan of {plan['session']} is worked from {start:%Y-%m-%d %H:%M} UTC on; "
+                "run it again then"
+            )
+        self.clock.wait_until(start)
+
+    def _contracts(self, symbols: Sequence[str]) -> dict[str, ContractInfo]:
+        with self.ledger.transaction() as tx:
+            known = orders.contracts(tx, symbols)
+        out = {
+            symbol: ContractInfo(**{k: row[k] for k in ContractInfo.__dataclass_fields__})
+            for symbol, row in known.items()
+        }
+        found = {}
+        for symbol in symbols:
+            if symbol not in out:
+                reply = self.broker.contract(symbol)
+                if isinstance(reply, Known):
+                    found[symbol] = reply.value
+                else:
+                    self._note(reply.reason)
+        if found:
+            with self.ledger.transaction() as tx:
+                orders.insert_contracts(
+                    tx, [{**vars(c), "recorded_at": datetime.now(UTC)} for c in found.values()]
+                )
+        return {symbol: c for symbol in symbols if (c := (out | found).get(symbol))}
+
+    def _broker_view(self) -> BrokerView:
+        positions = self._known(self.broker.positions(), "positions")
+        return BrokerView(
+            open_orders=self._known(self.broker.open_orders(), "open orders"),
+            completed_orders=self._known(self.broker.completed_orders(), "completed orders"),
+            executions=self._known(self.broker.executions(), "executions"),
+            positions={p.symbol: p.quantity for p in positions},
+        )
+
+    def _known(self, reply: Known[T] | Unknown, what: str) -> T:
+        if isinstance(reply, Unknown):
+            raise StateUnknown(f"the broker's {what} are not known ({reply.reason}): nothing sent")
+        return reply.value
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.say(text)
+
+    def _report(self, plan: Mapping[str, Any]) -> ExecutionReport:
+        outcomes = []
+        for order in self.book.orders.values():
+            if order.intent["plan_id"] == plan["plan_id"]:
+                view = order.view
+                outcomes.append(
+                    OrderOutcome(
+                        order.ref,
+                        order.intent["symbol"],
+                        order.intent["side"],
+                        order.intent["quantity"],
+                        view.filled,
+                        view.state.value,
+                        view.reason,
+                    )
+                )
+        return ExecutionReport(
+            plan_id=plan["plan_id"],
+            session=plan["session"],
+            execution_session=plan["execution_session"],
+            orders=tuple(outcomes),
+            notes=tuple(self.notes),
+            sent=self.sent,
+        )
+
+
+def _reduces(row: Mapping[str, Any]) -> bool:
+    return row["reason"] in ("exit", "trim over limit", "reduce")
+
+
+def _increases(row: Mapping[str, Any]) -> bool:
+    return not _reduces(row)

@@ -1,0 +1,226 @@
+"""What the risk gate is shown: the broker's state now, our own books, and the market's facts.
+
+One look a wave; orders approved in the wave count as working for those after them. What the broker
+did not answer completely stays unknown here, and the gate denies on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hydra_pipelines.control import Control
+from hydra_pipelines.execution.broker.gateway import BrokerGateway
+from hydra_pipelines.execution.broker.messages import ContractInfo, Known, Quote
+from hydra_pipelines.execution.broker.order_state import State
+from hydra_pipelines.execution.orders.book import OrderBook
+from hydra_pipelines.execution.positions import worst_realised_loss
+from hydra_pipelines.execution.risk.breakers import evaluate_breakers
+from hydra_pipelines.execution.risk.gate import Approval
+from hydra_pipelines.execution.risk.state import (
+    BreakerKind,
+    OrderRequest,
+    RiskState,
+    WorkingOrder,
+)
+from hydra_pipelines.execution.risk.state import Quote as RiskQuote
+from hydra_pipelines.ledger import accounts, audit, orders, trades
+from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.sessions import Clock
+
+LATCHED = (
+    BreakerKind.DAILY_LOSS,
+    BreakerKind.DRAWDOWN,
+    BreakerKind.TRADE_LOSS,
+    BreakerKind.ORDER_REJECTS,
+)
+"""Breakers that stay tripped until they are reset; the others follow a state of their own."""
+
+
+@dataclass(frozen=True)
+class MarketFacts:
+    """What the desk's own data says of a symbol as of the signal session.
+
+    adv: average daily volume in shares, None where the data has no volume.
+    """
+
+    last_close: Decimal
+    adv: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's answer: an approval or none, and the record for the ledger."""
+
+    approval: Approval | None
+    record: dict[str, Any]
+
+
+class Reviewer:
+    """Shows orders to the gate, with one state per wave."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        control: Control,
+        broker: BrokerGateway,
+        clock: Clock,
+    ):
+        self._gate = broker.gate
+        self._ledger = ledger
+        self._control = control
+        self._broker = broker
+        self._clock = clock
+        self._state: RiskState | None = None
+        self._times: list[datetime] = []
+
+    def look(self, session: date, data_age_sessions: int, book: OrderBook) -> None:
+        """Take the broker's and our own state anew. session: the execution session."""
+        account_id = self._broker.account_id
+        account, held = self._broker.account(), self._broker.positions()
+        open_orders = self._broker.open_orders()
+        with self._ledger.transaction() as tx:
+            before = accounts.snapshot_before(tx, account_id, session)
+            fills = trades.fills(tx, account_id)
+            rejects = orders.rejects_in_a_row(tx)
+            known_refs = orders.refs_since(tx, self._broker.opened_at)
+        for breaker in self._control.tripped():
+            # The loss of one day does not stop the next.
+            if breaker.name == BreakerKind.DAILY_LOSS and breaker.session < session.isoformat():
+                self._control.reset(breaker.name)
+        views = {order.ref: order.view for order in book.orders.values()}
+        frozen = {o.intent["symbol"] for o in book.orders.values() if o.view.state is State.UNKNOWN}
+        marks: dict[str, Decimal] = {}
+        if isinstance(account, Known):
+            marks = {h.symbol: h.market_price for h in account.value.holdings}
+        self._times = [order.intent["arrival_at"] for order in book.orders.values()]
+        self._state = RiskState(
+            account=account_id,
+            equity=account.value.equity if isinstance(account, Known) else None,
+            equity_at_start=before["equity"] if before else None,
+            peak_equity=before["peak"] if before else None,
+            cash=account.value.cash if isinstance(account, Known) else None,
+            positions={p.symbol: p.quantity for p in held.value}
+            if isinstance(held, Known)
+            else None,
+            working=tuple(
+                WorkingOrder(
+                    o.order_ref or f"perm {o.perm_id}",
+                    o.symbol,
+                    "BUY" if o.side == "BUY" else "SELL",
+                    o.quantity - (views[o.order_ref].filled if o.order_ref in views else 0),
+                    o.limit_price or Decimal(0),
+                )
+                for o in open_orders.value
+            )
+            if isinstance(open_orders, Known)
+            else None,
+            marks=marks,
+            quote=None,
+            last_close=None,
+            tick_size=None,
+            adv=None,
+            plan_target=None,
+            tripped=frozenset(BreakerKind(b.name) for b in self._control.tripped()),
+            worst_trade_loss=worst_realised_loss(fills, session),
+            rejects_in_a_row=rejects,
+            unknown_orders=sum(view.state is State.UNKNOWN for view in views.values()),
+            data_age_sessions=data_age_sessions,
+            orders_last_minute=0,
+            agent_paused=self._control.agent_paused,
+            kill_switch=self._control.kill_switch,
+            known_refs=known_refs | frozenset(views),
+            frozen=frozenset(frozen),
+        )
+        self._latch(session)
+
+    def room(self, order: OrderRequest) -> int:
+        """How many shares of a buy that adds risk the cash and the position limit leave room for."""
+        state, limits = self._known(), self._gate.limits
+        if state.equity is None or state.cash is None or order.side != "BUY":
+            return order.quantity
+        reach = state.reach(order.symbol)
+        price = order.limit_price
+        most = state.equity * Decimal(str(limits.max_position_weight)) / price
+        by_position = int(most) - (reach[1] if reach else 0)
+        reserved = sum(
+            (
+                o.remaining * (o.limit_price + limits.commission_per_share)
+                + limits.commission_minimum
+            )
+            for o in state.working or ()
+            if o.side == "BUY"
+        )
+        cash = state.cash - state.equity * Decimal(str(limits.cash_buffer)) - reserved
+        by_cash = int((cash - limits.commission_minimum) / (price + limits.commission_per_share))
+        return max(0, min(order.quantity, by_position, by_cash))
+
+    def review(
+        self,
+        order: OrderRequest,
+        quote: Quote,
+        contract: ContractInfo,
+        facts: MarketFacts,
+        plan_target: int,
+    ) -> Verdict:
+        """Ask the gate for one order; an approved one counts as working from here on."""
+        now = self._clock.now()
+        state = dataclasses.replace(
+            self._known(),
+            quote=RiskQuote(
+                quote.bid, quote.ask, quote.last, (datetime.now(UTC) - quote.at).total_seconds()
+            ),
+            last_close=facts.last_close,
+            tick_size=contract.min_tick,
+            adv=facts.adv,
+            plan_target=plan_target,
+            orders_last_minute=sum(at > now - timedelta(minutes=1) for at in self._times),
+            kill_switch=self._control.kill_switch,
+        )
+        decision = self._gate.review(order, state)
+        if decision.approval is not None:
+            known = self._known()
+            self._times.append(now)
+            self._state = dataclasses.replace(
+                known,
+                working=(
+                    *(known.working or ()),
+                    WorkingOrder(
+                        order.order_ref, order.symbol, order.side, order.quantity, order.limit_price
+                    ),
+                ),
+                marks={order.symbol: order.arrival_price, **known.marks},
+                known_refs=known.known_refs | {order.order_ref},
+            )
+        return Verdict(
+            decision.approval,
+            {
+                "order_ref": order.order_ref,
+                "approved": decision.approval is not None,
+                "reasons": ",".join(reason.value for reason in decision.reasons),
+                "inputs": decision.inputs,
+                "occurred_at": now,
+            },
+        )
+
+    def _latch(self, session: date) -> None:
+        """Keep breakers tripped beyond this run."""
+        for breaker in evaluate_breakers(self._known(), self._gate.limits):
+            if breaker.kind in LATCHED and self._control.trip(
+                breaker.kind.value, breaker.message, session.isoformat()
+            ):
+                with self._ledger.transaction() as tx:
+                    audit.log(
+                        tx,
+                        AuditEvent.BREAKER_TRIPPED,
+                        {"breaker": breaker.kind.value, "why": breaker.message},
+                    )
+
+    def _known(self) -> RiskState:
+        if self._state is None:
+            raise RuntimeError("look at the account before reviewing orders")
+        return self._state

@@ -1,0 +1,157 @@
+"""Positions: folded from the fill journal, read from the broker, and compared share by share.
+
+Pure. The broker's reply decides what is held; the journal explains it. A difference between the
+two is a finding with both numbers, never corrected in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from hydra_pipelines.execution.broker.messages import Account, Position
+
+CENT = Decimal("0.01")
+
+
+@dataclass
+class Lot:
+    """One symbol according to the journal, at average cost."""
+
+    quantity: int = 0
+    cost: Decimal = Decimal(0)
+    """What the shares cost, commissions included; negative for a short position."""
+    paid: Decimal = Decimal(0)
+    """The same without commissions."""
+    strategies: str = ""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A difference between our books and the broker's."""
+
+    what: str
+    ours: Decimal
+    brokers: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.ours} in the journal, {self.brokers} at the broker"
+
+
+def fold_fills(fills: Iterable[Mapping[str, Any]]) -> dict[str, Lot]:
+    """Open positions by symbol after `fills` (rows of the journal, oldest first)."""
+    lots: dict[str, Lot] = {}
+    for fill in fills:
+        lot = lots.setdefault(fill["symbol"], Lot())
+        signed = fill["quantity"] if fill["side"] == "BUY" else -fill["quantity"]
+        fee = fill["commission"] or Decimal(0)
+        if lot.quantity * signed >= 0:
+            lot.quantity += signed
+            lot.cost += signed * fill["price"] + fee
+            lot.paid += signed * fill["price"]
+            lot.strategies = fill["strategies"] or lot.strategies
+            continue
+        closed = min(abs(signed), abs(lot.quantity))
+        kept = 1 - Decimal(closed) / abs(lot.quantity)
+        lot.cost, lot.paid = lot.cost * kept, lot.paid * kept
+        beyond = abs(signed) - closed
+        direction = 1 if signed > 0 else -1
+        lot.quantity += direction * closed
+        if beyond:
+            lot.quantity = direction * beyond
+            lot.paid = lot.quantity * fill["price"]
+            lot.cost = lot.paid + fee * beyond / abs(signed)
+            lot.strategies = fill["strategies"] or ""
+    return {symbol: lot for symbol, lot in lots.items() if lot.quantity}
+
+
+def live_positions(
+    account: Account, positions: Iterable[Position], lots: Mapping[str, Lot]
+) -> list[dict[str, Any]]:
+    """Rows of `live_positions` (without account and dates), by symbol.
+
+    Quantities and prices are the broker's; entry price and cost basis are the journal's where it
+    explains the whole position, else the broker's average cost.
+    """
+    marks = {holding.symbol: holding for holding in account.holdings}
+    rows = []
+    for position in sorted(positions, key=lambda p: p.symbol):
+        if not position.quantity:
+            continue
+        lot = lots.get(position.symbol)
+        if lot is not None and lot.quantity == position.quantity:
+            entry, cost, strategies = lot.paid / lot.quantity, lot.cost, lot.strategies
+        else:
+            entry = position.average_cost
+            cost, strategies = position.average_cost * position.quantity, ""
+        if position.symbol not in marks:
+            raise ValueError(
+                f"{position.symbol}: the broker reports the position but no mark for it; "
+                "synchronise again"
+            )
+        value = marks[position.symbol].market_value
+        gain = value - cost
+        rows.append(
+            {
+                "symbol": position.symbol,
+                "quantity": position.quantity,
+                "entry_price": entry.quantize(Decimal("0.0001"), ROUND_HALF_UP),
+                "current_price": marks[position.symbol].market_price,
+                "market_value": value.quantize(CENT, ROUND_HALF_UP),
+                "cost_basis": cost.quantize(CENT, ROUND_HALF_UP),
+                "unrealized_pnl": gain.quantize(CENT, ROUND_HALF_UP),
+                "unrealized_pnl_share": float(gain / abs(cost)) if cost else 0.0,
+                "strategies": strategies,
+            }
+        )
+    return rows
+
+
+def find_breaks(
+    positions: Iterable[Position],
+    lots: Mapping[str, Lot],
+    broker_cash: Decimal,
+    our_cash: Decimal | None,
+) -> list[Break]:
+    """Where the journal and the broker differ: shares by symbol, and cash to the cent."""
+    held = {p.symbol: p.quantity for p in positions}
+    breaks = [
+        Break(
+            f"shares of {symbol}",
+            Decimal(lots[symbol].quantity if symbol in lots else 0),
+            Decimal(held.get(symbol, 0)),
+        )
+        for symbol in sorted(held.keys() | lots.keys())
+        if held.get(symbol, 0) != (lots[symbol].quantity if symbol in lots else 0)
+    ]
+    if our_cash is not None and our_cash.quantize(CENT) != broker_cash.quantize(CENT):
+        breaks.append(Break("cash", our_cash.quantize(CENT), broker_cash.quantize(CENT)))
+    return breaks
+
+
+def worst_realised_loss(fills: Iterable[Mapping[str, Any]], session: date) -> Decimal:
+    """The largest loss (USD, positive) that one fill of a session realised; 0 where none did.
+
+    fills: rows of the journal, oldest first; measured against average cost, commissions included.
+    """
+    lots: dict[str, tuple[int, Decimal]] = {}
+    worst = Decimal(0)
+    for fill in fills:
+        held, cost = lots.get(fill["symbol"], (0, Decimal(0)))
+        signed = fill["quantity"] if fill["side"] == "BUY" else -fill["quantity"]
+        fee = fill["commission"] or Decimal(0)
+        if held * signed < 0:
+            closed = min(abs(signed), abs(held))
+            average = cost / held
+            gain = (fill["price"] - average) * closed * (1 if held > 0 else -1) - fee
+            if fill["session"] == session:
+                worst = max(worst, -gain)
+            cost -= average * closed * (1 if held > 0 else -1)
+            held += closed if signed > 0 else -closed
+            signed -= closed if signed > 0 else -closed
+            fee = Decimal(0)
+        lots[fill["symbol"]] = (held + signed, cost + signed * fill["price"] + fee)
+    return worst

@@ -1,0 +1,269 @@
+"""Features as arrays: [sessions, features, symbols], made from bars and kept in a lake.
+
+Here belong the layout, building block by block, and knowing when stored features are out of date.
+What a feature is stands in the catalogue. There are no labels here: see `models/labels.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from hydra_pipelines.features import catalogue, engine
+from hydra_pipelines.features.catalogue import CATALOGUE, Feature, names_of
+from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.market.ingest import bar_panel
+from hydra_pipelines.market.lake import Lake, LakeView, LakeWriter
+
+_BLOCK = 512
+"""Sessions computed at a time: bounds memory, and changes no number."""
+_PRICES = ("open", "high", "low", "close", "adj_close")
+
+
+class FeatureError(ValueError):
+    """A feature that does not exist, or that these bars can't give."""
+
+
+@dataclass(frozen=True)
+class FeaturePanel:
+    """Features of N symbols over S sessions.
+
+    sessions: datetime64[D] (S,); names: F feature names; symbols: N; values: float64 (S, F, N),
+    NaN where unknown; snapshots: uint8 (S, 32), the identity of the bars behind each session;
+    version: of the catalogue; unavailable: feature -> why these bars can't give it.
+    """
+
+    sessions: np.ndarray
+    names: tuple[str, ...]
+    symbols: tuple[str, ...]
+    values: np.ndarray
+    snapshots: np.ndarray
+    version: str
+    unavailable: Mapping[str, str]
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Places of the named features; raises FeatureError for one that is not there."""
+        place = {name: i for i, name in enumerate(self.names)}
+        for name in names:
+            if name not in place:
+                why = self.unavailable.get(name.removesuffix("_rank").removesuffix("_z"))
+                raise FeatureError(
+                    f"feature {name!r} is not available: "
+                    + (
+                        why
+                        or f"the catalogue has {', '.join(f.name for f in CATALOGUE)}, each "
+                        "also with _rank and _z"
+                    )
+                )
+        return [place[name] for name in names]
+
+    def index(self, session: date) -> int:
+        day = np.datetime64(session, "D")
+        i = int(np.searchsorted(self.sessions, day))
+        if i == len(self.sessions) or self.sessions[i] != day:
+            raise FeatureError(f"there are no features of {session}; build them first")
+        return i
+
+    def matrix(self, session: date, names: Sequence[str]) -> np.ndarray:
+        """Features of one session, a row per symbol: C-contiguous float64 (N, len(names))."""
+        return np.ascontiguousarray(self.values[self.index(session), self.columns(names)].T)
+
+    def snapshot(self, session: date) -> str:
+        """Identity of the bars up to and including the session."""
+        return self.snapshots[self.index(session)].tobytes().hex()
+
+    def up_to(self, session: date) -> FeaturePanel:
+        """The panel with everything after `session` cut off."""
+        end = int(np.searchsorted(self.sessions, np.datetime64(session, "D"), side="right"))
+        return FeaturePanel(
+            self.sessions[:end],
+            self.names,
+            self.symbols,
+            self.values[:end],
+            self.snapshots[:end],
+            self.version,
+            self.unavailable,
+        )
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """What one update did. `rebuilt_from` is the first session that had to be made again."""
+
+    last: date | None
+    sessions: int
+    added: int
+    rebuilt_from: date | None
+    features: int
+    version: str
+    unavailable: Mapping[str, str]
+
+
+def update_features(bars: Lake, features: Lake, through: date) -> FeatureReport:
+    """Bring the lake of features up to `through`, and never beyond what the bars have.
+
+    Makes only the sessions that are missing, from their look-back. Starts again where the
+    catalogue, the symbols or the fields of the bars changed, and from the first session whose bars
+    were corrected since. Raises LakeMissing where there are no bars.
+    """
+    source = bars.view()
+    version = catalogue_version()
+    chosen, unavailable = available(source.fields)
+    names = names_of(chosen)
+    if not names:
+        raise FeatureError("; ".join(f"{name}: {why}" for name, why in unavailable.items()))
+    about = {"catalogue": version, "unavailable": unavailable}
+    with features.writing() as writer:
+        held = writer.view()
+        valid = _valid_sessions(held, source, names, about)
+        rebuilt_from = None
+        if held is None or valid < len(held.sessions) or held.about != about:
+            if held is not None and valid < len(held.sessions):
+                rebuilt_from = held.sessions[valid].item()
+            _keep(writer, held, valid, names, source.symbols, about)
+        wanted = source.count_through(through)
+        for start in range(valid, wanted, _BLOCK):
+            stop = min(start + _BLOCK, wanted)
+            values = _compute(chosen, bar_panel(source), start, stop)
+            writer.append(source.sessions[start:stop], values, source.snapshots[start:stop])
+        sessions = features.view().sessions
+    return FeatureReport(
+        last=sessions[-1].item() if len(sessions) else None,
+        sessions=len(sessions),
+        added=max(0, wanted - valid),
+        rebuilt_from=rebuilt_from,
+        features=len(names),
+        version=version,
+        unavailable=unavailable,
+    )
+
+
+def read_features(lake: Lake, first: date | None = None, last: date | None = None) -> FeaturePanel:
+    """Stored features from `first` to `last`, both included, without copying them."""
+    view = lake.view()
+    start = 0 if first is None else int(np.searchsorted(view.sessions, np.datetime64(first, "D")))
+    stop = len(view.sessions) if last is None else view.count_through(last)
+    return FeaturePanel(
+        view.sessions[start:stop],
+        view.fields,
+        view.symbols,
+        view.values[start:stop],
+        view.snapshots[start:stop],
+        view.about["catalogue"],
+        view.about["unavailable"],
+    )
+
+
+def build_features(panel: BarPanel) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and values (S, F, N) of all features these bars can give, for every session."""
+    chosen, _ = available(tuple(panel.fields))
+    return names_of(chosen), _compute(chosen, panel, 0, len(panel.sessions))
+
+
+def available(fields: Sequence[str]) -> tuple[tuple[Feature, ...], dict[str, str]]:
+    """The entries that bars with these fields can give, and why they can't give the others."""
+    chosen, unavailable = [], {}
+    for entry in CATALOGUE:
+        lacking = [name for name in entry.inputs if name not in fields]
+        if lacking:
+            unavailable[entry.name] = f"the bars have no {' and no '.join(lacking)}"
+        else:
+            chosen.append(entry)
+    return tuple(chosen), unavailable
+
+
+def catalogue_version() -> str:
+    """Changes with any entry of the catalogue or its arithmetic."""
+    digest = hashlib.sha256()
+    for module in (catalogue, engine):
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _valid_sessions(
+    held: LakeView | None, source: LakeView, names: Sequence[str], about: Mapping[str, object]
+) -> int:
+    """How many of the stored sessions still stand for the bars as they are now.
+
+    Snapshot ids are chained, so equal ids mean equal bars up to that session, and the first
+    session that differs is found by halving.
+    """
+    if (
+        held is None
+        or held.fields != tuple(names)
+        or held.symbols != source.symbols
+        or held.about != about
+    ):
+        return 0
+    low, high = 0, min(len(held.sessions), len(source.sessions))
+    if high and (held.snapshots[high - 1] == source.snapshots[high - 1]).all():
+        return high
+    while low < high:
+        middle = (low + high) // 2
+        if (held.snapshots[middle] == source.snapshots[middle]).all():
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _keep(
+    writer: LakeWriter,
+    held: LakeView | None,
+    valid: int,
+    names: Sequence[str],
+    symbols: Sequence[str],
+    about: Mapping[str, object],
+) -> None:
+    """Write the first `valid` sessions anew, with the layout that follows."""
+    empty = LakeView(
+        np.empty(0, "datetime64[D]"),
+        np.empty((0, 32), np.uint8),
+        tuple(names),
+        tuple(symbols),
+        np.empty((0, len(names), len(symbols))),
+        about,
+    )
+    kept = held if held is not None and valid else empty
+    writer.replace(
+        names,
+        symbols,
+        kept.sessions[:valid],
+        kept.values[:valid],
+        kept.snapshots[:valid],
+        about,
+    )
+
+
+def _compute(entries: Sequence[Feature], panel: BarPanel, start: int, stop: int) -> np.ndarray:
+    """Values (stop - start, 3 x entries, N) of the sessions start .. stop - 1 of a panel."""
+    values = np.empty((stop - start, 3 * len(entries), len(panel.symbols)))
+    for i, entry in enumerate(entries):
+        inputs = [_input(panel, name, start - entry.lookback, stop) for name in entry.inputs]
+        raw = entry.compute(*inputs)
+        if raw.shape != (stop - start, len(panel.symbols)):
+            raise FeatureError(
+                f"feature {entry.name!r} returned shape {raw.shape} for "
+                f"{len(inputs[0])} sessions: its look-back is not {entry.lookback}"
+            )
+        values[:, 3 * i] = raw
+        values[:, 3 * i + 1] = engine.row_rank(raw)
+        values[:, 3 * i + 2] = engine.row_zscore(raw)
+    # One NaN for all: the sign that arithmetic gives it depends on the shape of the array.
+    values[np.isnan(values)] = np.nan
+    return values
+
+
+def _input(panel: BarPanel, name: str, start: int, stop: int) -> np.ndarray:
+    """Bars of the sessions start .. stop - 1; NaN before the first and for what is no price."""
+    values = np.array(panel.fields[name][max(start, 0) : stop])
+    bad = ~np.isfinite(values) | (values <= 0 if name in _PRICES else values < 0)
+    values[bad] = np.nan
+    if start < 0:
+        values = np.concatenate([np.full((-start, values.shape[1]), np.nan), values])
+    return values

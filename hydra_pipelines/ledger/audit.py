@@ -1,0 +1,62 @@
+"""The audit trail: append-only facts about who did what, when and why. Nothing is ever changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from hydra_pipelines.ledger.store import Transaction
+
+
+class AuditEvent(StrEnum):
+    PREDICTION_GENERATED = "prediction_generated"
+    PLAN_MADE = "plan_made"
+    ORDER_SUBMITTED = "order_submitted"
+    ORDER_STATE_CHANGED = "order_state_changed"
+    FILL_RECORDED = "fill_recorded"
+    POSITION_SYNCED = "position_synced"
+    MODEL_PROMOTED = "model_promoted"
+    BREAKER_TRIPPED = "breaker_tripped"
+
+
+def log(
+    tx: Transaction,
+    event: AuditEvent,
+    details: Mapping[str, Any],
+    *,
+    actor: str = "system",
+    strategy_id: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Append one event; actor is `system`, `agent` or `user:NAME`."""
+    log_many(tx, event, [details], actor=actor, strategy_id=strategy_id, run_id=run_id)
+
+
+def log_many(
+    tx: Transaction,
+    event: AuditEvent,
+    details: list[Mapping[str, Any]],
+    *,
+    actor: str = "system",
+    strategy_id: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Append several events of one kind."""
+    now = datetime.now(UTC)
+    tx.insert(
+        "audit_events",
+        [
+            {
+                "occurred_at": now,
+                "event": event.value,
+                "actor": actor,
+                "strategy_id": strategy_id,
+                "run_id": run_id,
+                "details": json.dumps(one, default=str),
+            }
+            for one in details
+        ],
+    )

@@ -1,0 +1,175 @@
+"""What was decided, and from what: data snapshots, model versions, predictions, signals, plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from hydra_pipelines.ledger.store import LedgerError, Rows, Transaction
+
+
+def record_data_snapshot(
+    tx: Transaction, session: date, snapshot_id: str, source: str, symbols: int
+) -> None:
+    """Keep which data the session saw; the same snapshot again changes nothing."""
+    known = tx.value(
+        "SELECT snapshot_id FROM data_snapshots WHERE session = ? "
+        "ORDER BY recorded_at DESC, rowid DESC LIMIT 1",
+        [session],
+    )
+    if known != snapshot_id:
+        tx.insert(
+            "data_snapshots",
+            [
+                {
+                    "session": session,
+                    "snapshot_id": snapshot_id,
+                    "source": source,
+                    "symbols": symbols,
+                    "recorded_at": datetime.now(UTC),
+                }
+            ],
+        )
+
+
+def record_model_version(tx: Transaction, version: Mapping[str, Any]) -> None:
+    """Keep a version and the hash of its inference arrays. It can't be changed afterwards."""
+    known = model_version(tx, version["strategy_id"], version["version"])
+    if known is None:
+        tx.insert(
+            "model_versions",
+            [
+                {
+                    **version,
+                    "metrics": json.dumps(version["metrics"]),
+                    "recorded_at": datetime.now(UTC),
+                }
+            ],
+        )
+    elif known["artifact_sha256"] != version["artifact_sha256"]:
+        raise LedgerError(
+            f"{version['strategy_id']} version {version['version']} is in the ledger with another "
+            "artifact hash: the registry was changed under the desk; train again"
+        )
+
+
+def model_version(rows: Rows, strategy_id: str, version: int) -> dict[str, Any] | None:
+    return rows.one(
+        "SELECT * FROM model_versions WHERE strategy_id = ? AND version = ?", [strategy_id, version]
+    )
+
+
+def record_promotion(
+    tx: Transaction,
+    strategy_id: str,
+    from_version: int | None,
+    to_version: int,
+    actor: str,
+    reason: str,
+) -> None:
+    tx.insert(
+        "promotions",
+        [
+            {
+                "strategy_id": strategy_id,
+                "from_version": from_version,
+                "to_version": to_version,
+                "actor": actor,
+                "reason": reason,
+                "recorded_at": datetime.now(UTC),
+            }
+        ],
+    )
+
+
+def replace_predictions(
+    tx: Transaction, session: date, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """Put each strategy's predictions of a session in the place of earlier ones."""
+    _replace(tx, "predictions", session, rows)
+
+
+def replace_signals(
+    tx: Transaction, session: date, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """Put each strategy's signals of a session in the place of earlier ones."""
+    _replace(tx, "signals", session, rows)
+
+
+def _replace(
+    tx: Transaction, table: str, session: date, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    now = datetime.now(UTC)
+    tx.execute(f"DELETE FROM {table} WHERE session = ?", [session])
+    tx.insert(
+        table,
+        [
+            {"session": session, "strategy_id": strategy_id, **row, "recorded_at": now}
+            for strategy_id, strategy_rows in rows.items()
+            for row in strategy_rows
+        ],
+    )
+
+
+def predictions(rows: Rows, session: date) -> list[dict[str, Any]]:
+    return rows.query(
+        "SELECT * FROM predictions WHERE session = ? ORDER BY strategy_id, symbol", [session]
+    )
+
+
+def signals(rows: Rows, session: date) -> list[dict[str, Any]]:
+    return rows.query(
+        "SELECT * FROM signals WHERE session = ? ORDER BY strategy_id, symbol", [session]
+    )
+
+
+def plan(rows: Rows, session: date) -> dict[str, Any] | None:
+    """The plan of a session with its rows under `rows` and its notes decoded, or None."""
+    header = rows.one("SELECT * FROM plans WHERE session = ?", [session])
+    if header is None:
+        return None
+    header["notes"] = json.loads(header["notes"])
+    header["rows"] = rows.query(
+        "SELECT * FROM plan_rows WHERE plan_id = ? ORDER BY sequence", [header["plan_id"]]
+    )
+    return header
+
+
+def save_plan(
+    tx: Transaction,
+    header: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    notes: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write a draft; an earlier draft of the session goes. A plan being executed is kept."""
+    old = plan(tx, header["session"])
+    if old is not None:
+        if old["status"] != "draft":
+            raise LedgerError(
+                f"the plan of {header['session']} is {old['status']} and can't be made anew"
+            )
+        tx.execute("DELETE FROM plan_rows WHERE plan_id = ?", [old["plan_id"]])
+        tx.execute("DELETE FROM plans WHERE plan_id = ?", [old["plan_id"]])
+    tx.insert(
+        "plans",
+        [
+            {
+                **header,
+                "status": "draft",
+                "notes": json.dumps(list(notes), default=str),
+                "recorded_at": datetime.now(UTC),
+            }
+        ],
+    )
+    tx.insert("plan_rows", [{"plan_id": header["plan_id"], **row} for row in rows])
+
+
+def set_plan_status(tx: Transaction, plan_id: str, status: str) -> None:
+    tx.execute("UPDATE plans SET status = ? WHERE plan_id = ?", [status, plan_id])
+
+
+def last_finished_session(rows: Rows) -> date | None:
+    """The latest session whose plan was worked to its end."""
+    return rows.value("SELECT max(session) FROM plans WHERE status IN ('done', 'expired')")

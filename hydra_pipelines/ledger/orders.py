@@ -1,0 +1,105 @@
+"""Order intents, their events, and the risk gate's decisions. Intents are written before a send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from hydra_pipelines.ledger.store import Rows, Transaction
+
+
+def insert_intents(tx: Transaction, intents: Sequence[Mapping[str, Any]]) -> None:
+    """New intents; an order_ref that exists already fails the transaction."""
+    tx.insert("order_intents", intents)
+
+
+def append_events(
+    tx: Transaction, events: Sequence[tuple[str, str, Mapping[str, Any], datetime]]
+) -> None:
+    """Append (order_ref, event, details, occurred_at) in the order given."""
+    tx.insert(
+        "order_events",
+        [
+            {
+                "order_ref": ref,
+                "event": event,
+                "details": json.dumps(details, default=str),
+                "occurred_at": occurred_at,
+            }
+            for ref, event, details, occurred_at in events
+        ],
+    )
+
+
+def insert_risk_decisions(tx: Transaction, decisions: Sequence[Mapping[str, Any]]) -> None:
+    """Append decisions with their inputs; approved or not."""
+    tx.insert(
+        "risk_decisions",
+        [{**d, "inputs": json.dumps(d["inputs"], default=str)} for d in decisions],
+    )
+
+
+def orders(
+    rows: Rows, *, session: date | None = None, unfinished: bool = False
+) -> list[dict[str, Any]]:
+    """Intents with their events under `events`, oldest first.
+
+    session: those of one signal session; unfinished: those that the desk has not closed the book on.
+    """
+    where, parameters = "TRUE", []
+    if session is not None:
+        where, parameters = "session = ?", [session]
+    if unfinished:
+        where += (
+            " AND order_ref NOT IN (SELECT order_ref FROM order_events WHERE event = 'finished')"
+        )
+    intents = rows.query(
+        f"SELECT * FROM order_intents WHERE {where} ORDER BY recorded_at, order_id", parameters
+    )
+    events: dict[str, list[dict[str, Any]]] = {i["order_ref"]: [] for i in intents}
+    if events:
+        for event in rows.query(
+            "SELECT order_ref, event, details, occurred_at FROM order_events "
+            "WHERE order_ref IN (SELECT unnest(?)) ORDER BY seq",
+            [list(events)],
+        ):
+            event["details"] = json.loads(event["details"])
+            events[event.pop("order_ref")].append(event)
+    return [{**intent, "events": events[intent["order_ref"]]} for intent in intents]
+
+
+def highest_order_id(rows: Rows) -> int:
+    """The highest order id ever used: ids are never issued twice, whatever the broker offers."""
+    return rows.value("SELECT coalesce(max(order_id), 0) FROM order_intents")
+
+
+def refs_since(rows: Rows, instant: datetime) -> frozenset[str]:
+    """Refs of every intent written since an instant."""
+    found = rows.query("SELECT order_ref FROM order_intents WHERE recorded_at >= ?", [instant])
+    return frozenset(row["order_ref"] for row in found)
+
+
+def contracts(rows: Rows, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found = rows.query(
+        "SELECT * FROM contracts WHERE symbol IN (SELECT unnest(?))", [list(symbols)]
+    )
+    return {row["symbol"]: row for row in found}
+
+
+def insert_contracts(tx: Transaction, found: Sequence[Mapping[str, Any]]) -> None:
+    tx.insert("contracts", found)
+
+
+def rejects_in_a_row(rows: Rows) -> int:
+    """How many of the latest finished orders were rejected, back to the last that was not."""
+    return rows.value(
+        """
+        WITH finished AS (
+            SELECT seq, details ->> '$.state' = 'rejected' AS rejected
+            FROM order_events WHERE event = 'finished')
+        SELECT count(*) FROM finished
+        WHERE seq > (SELECT coalesce(max(seq), 0) FROM finished WHERE NOT rejected)
+        """
+    )

@@ -1,0 +1,259 @@
+"""The ledger's file: one writer at a time, short transactions, a published snapshot for readers.
+
+Everything that writes goes through `Ledger.transaction`. A kernel file lock serialises writers of
+all processes and dies with its holder. Readers (status, dashboard, notebooks) open the snapshot,
+which is replaced whole by `publish`, and never the live file. What the rows mean is the business
+of the family files beside this one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+SCHEMA_DIR = Path(__file__).parent / "schema"
+
+
+class LedgerError(RuntimeError):
+    """The ledger can't be read or written; the message says why and what to do."""
+
+
+class LedgerBusy(LedgerError):
+    """Another process held the write lock for longer than the time-out."""
+
+
+class LedgerMissing(LedgerError):
+    """There is no ledger yet: no cycle has run here."""
+
+
+class Rows:
+    """A connection inside a transaction or a snapshot: queries in, plain rows out."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection):
+        self._connection = connection
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(sql, list(parameters))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:
+        rows = self.query(sql, parameters)
+        if len(rows) > 1:
+            raise LedgerError(f"expected at most one row, got {len(rows)}: {sql}")
+        return rows[0] if rows else None
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        row = self._connection.execute(sql, list(parameters)).fetchone()
+        return row[0] if row else None
+
+
+class Transaction(Rows):
+    """A write transaction: all of it is committed, or nothing."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self._connection.execute(sql, list(parameters))
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows in one statement; all rows have the columns of the first."""
+        if not rows:
+            return
+        names = list(rows[0])
+        types = self._column_types(table)
+        missing = [name for name in names if name not in types]
+        if missing:
+            raise LedgerError(f"the ledger has no column {table}.{missing[0]}")
+        # One list parameter per column: two orders of magnitude faster than a statement per row.
+        columns = ", ".join(f"unnest(CAST(? AS {types[name]}[])) AS {name}" for name in names)
+        self._connection.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT {columns}",
+            [[row[name] for row in rows] for name in names],
+        )
+
+    def _column_types(self, table: str) -> dict[str, str]:
+        rows = self._connection.execute(f"SELECT name, type FROM pragma_table_info('{table}')")
+        return dict(rows.fetchall())
+
+
+class Ledger:
+    """The live file, its lock and its snapshot. One object per process and desk."""
+
+    def __init__(self, path: Path, lock_timeout_s: float = 30):
+        self.path = path
+        self.snapshot_path = path.with_suffix(".snapshot.duckdb")
+        self._lock_path = path.with_suffix(".lock")
+        self._lock_timeout_s = lock_timeout_s
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._in_transaction = False
+        self.transactions = 0
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep lock and connection over several transactions: for a stage that doesn't wait."""
+        if self._connection is not None:
+            yield
+            return
+        with self._locked():
+            self._connection = self._open()
+            try:
+                yield
+            finally:
+                connection, self._connection = self._connection, None
+                connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A committed transaction, or none at all when the block raises.
+
+        Raises LedgerBusy when the write lock can't be had in time.
+        """
+        if self._in_transaction:
+            raise LedgerError("ledger transactions don't nest: pass the open one on")
+        with self.session():
+            assert self._connection is not None
+            self._connection.execute("BEGIN")
+            self._in_transaction = True
+            try:
+                yield Transaction(self._connection)
+                self._connection.execute("COMMIT")
+                self.transactions += 1
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._in_transaction = False
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Rows]:
+        """The published state, read-only. Raises LedgerMissing before the first publish."""
+        import duckdb
+
+        if not self.snapshot_path.exists():
+            raise LedgerMissing(
+                f"no ledger at {self.snapshot_path} yet: run a first cycle with `hydra cycle`"
+            )
+        connection = duckdb.connect(str(self.snapshot_path), read_only=True)
+        try:
+            yield Rows(connection)
+        finally:
+            connection.close()
+
+    def publish(self) -> None:
+        """Replace the readers' snapshot by the committed state."""
+        new = self.snapshot_path.with_name(f".{self.snapshot_path.name}.{os.getpid()}")
+        with self.session():
+            assert self._connection is not None
+            new.unlink(missing_ok=True)
+            try:
+                self._connection.execute(f"ATTACH '{_quoted(new)}' AS published")
+                try:
+                    (name,) = self._connection.execute("SELECT current_database()").fetchone() or ()
+                    self._connection.execute(f'COPY FROM DATABASE "{name}" TO published')
+                finally:
+                    self._connection.execute("DETACH published")
+                os.replace(new, self.snapshot_path)
+            finally:
+                new.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._lock_path, "a+") as handle:
+            _acquire(handle, self._lock_timeout_s, self._lock_path)
+            # The lock goes with the file description, also when the process is killed.
+            yield
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path))
+                break
+            except duckdb.IOException as error:
+                # Somebody opened the live file past the lock (a DuckDB shell, for example).
+                if time.monotonic() > deadline:
+                    raise LedgerBusy(
+                        f"{self.path} is held open by another program; close it and try again "
+                        f"({error})"
+                    ) from error
+                time.sleep(random.uniform(0.02, 0.1))
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the schema forward by the numbered files it has not seen, each in a transaction."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_versions (number INTEGER PRIMARY KEY, name VARCHAR, "
+        "applied_at TIMESTAMPTZ)"
+    )
+    row = connection.execute("SELECT coalesce(max(number), 0) FROM schema_versions").fetchone()
+    have = row[0] if row else 0
+    files = {int(f.name.split("_")[0]): f for f in SCHEMA_DIR.glob("[0-9]*.sql")}
+    if have > max(files):
+        raise LedgerError(
+            f"the ledger has schema version {have}, this program knows up to {max(files)}: "
+            "update the program, or restore an older ledger"
+        )
+    for number in sorted(n for n in files if n > have):
+        connection.execute("BEGIN")
+        try:
+            connection.execute(files[number].read_text())
+            connection.execute(
+                "INSERT INTO schema_versions VALUES (?, ?, ?)",
+                [number, files[number].stem, datetime.now(UTC)],
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def exclusive(path: Path, timeout_s: float, purpose: str) -> Iterator[None]:
+    """Hold a kernel file lock for as long as the block runs; raises LedgerBusy naming `purpose`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as handle:
+        _acquire(handle, timeout_s, path, purpose)
+        yield
+
+
+def _acquire(handle: IO[str], timeout_s: float, path: Path, purpose: str = "the ledger") -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise LedgerBusy(
+                    f"{purpose} is held by process {holder} for more than {timeout_s:g} s "
+                    f"(lock {path}); wait for it to end, or end it, and try again"
+                ) from None
+            time.sleep(random.uniform(0.005, 0.03))
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

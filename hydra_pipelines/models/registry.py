@@ -1,0 +1,345 @@
+"""The model registry: which version of a strategy trades, and its arrays, verified.
+
+Here belong versions, aliases, promotion and the loading of inference arrays. `champion` trades,
+`previous` is where a rollback goes. Training is not here, nor is the record of who promoted what
+and why: the caller keeps that.
+
+Reading the champion of an SQLite registry goes by SQL and imports nothing heavy, for it is on the
+path of every daily cycle; everything that writes goes through MLflow.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from hydra_pipelines.models.inference import LinearModel, ModelFileError, sha256
+from hydra_pipelines.models.reference import Reference
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+INFERENCE_FILE = "inference.npz"
+REFERENCE_FILE = "reference.npz"
+_EXPERIMENT = "hydra_pipelines"
+_SQLITE = "sqlite:///"
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class RegistryError(RuntimeError):
+    """The registry can't give a model to trade on."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry itself can't be read."""
+
+
+class NoChampion(RegistryError):
+    """No version of the strategy carries the alias."""
+
+
+class NoSuchVersion(RegistryError):
+    """A version that does not exist, or no longer."""
+
+
+class ArtifactMissing(RegistryError):
+    """A version without its inference arrays."""
+
+
+class ArtifactMismatch(RegistryError):
+    """Inference arrays that are not the ones recorded."""
+
+
+@dataclass(frozen=True)
+class ChampionRef:
+    """A registered version: where its files are, and what they must be.
+
+    location: URI of the folder with the version's files. sha256: of the inference arrays, empty
+    where the version was registered without them. features: in the order of the model's columns.
+    """
+
+    strategy_id: str
+    version: int
+    run_id: str
+    location: str
+    sha256: str
+    features: tuple[str, ...]
+    data_snapshot: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion changed; `changed` is False where the version was champion already."""
+
+    strategy_id: str
+    version: int
+    previous: int | None
+    changed: bool
+
+
+def import_mlflow() -> ModuleType:
+    """MLflow without telemetry, git warnings and chatter."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return mlflow
+
+
+class Registry:
+    """MLflow's model registry at a tracking URI: `sqlite:///<path>` or a server's."""
+
+    def __init__(self, uri: str, artifact_root: Path | str):
+        self.uri = uri
+        self.artifact_root = Path(artifact_root)
+        self._database = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    def exists(self) -> bool:
+        """Whether the store has been made; a server is taken to be there."""
+        return self._database is None or self._database.exists()
+
+    def initialise(self) -> str:
+        """Make the store and its experiment where they are not there yet; the experiment's id.
+
+        A store is made alone, under a file lock, and gets its name once it is complete: MLflow
+        neither survives two first initialisations at a time nor one that was cut short.
+        """
+        with self._alone():
+            if not self.exists():
+                unfinished = self._database.with_name(f".{self._database.name}.new")
+                unfinished.unlink(missing_ok=True)
+                self._experiment(self._client(f"{_SQLITE}{unfinished}"))
+                os.replace(unfinished, self._database)
+            return self._experiment(self._client())
+
+    def champion(self, strategy_id: str, alias: str = CHAMPION) -> ChampionRef | None:
+        """The version that carries the alias, or None where no version does.
+
+        Raises RegistryUnavailable where that can't be known.
+        """
+        number = self._alias(strategy_id, alias)
+        return None if number is None else self.version(strategy_id, number)
+
+    def version(self, strategy_id: str, number: int) -> ChampionRef:
+        """A version by its number. Raises NoSuchVersion, or RegistryUnavailable."""
+        run_id, location, tags = (
+            self._version_by_sql(strategy_id, number)
+            if self._database
+            else self._version_by_client(strategy_id, number)
+        )
+        return ChampionRef(
+            strategy_id=strategy_id,
+            version=number,
+            run_id=run_id,
+            location=location,
+            sha256=tags.get("inference_sha256", ""),
+            features=tuple(json.loads(tags.get("features", "[]"))),
+            data_snapshot=tags.get("data_snapshot", ""),
+            as_of=tags.get("as_of", ""),
+        )
+
+    def require_champion(self, strategy_id: str) -> ChampionRef:
+        """As `champion`; raises NoChampion where there is none."""
+        ref = self.champion(strategy_id)
+        if ref is None:
+            raise NoChampion(
+                f"strategy {strategy_id} has no version with the alias {CHAMPION!r}; "
+                "train it, or set the alias on one of its versions"
+            )
+        return ref
+
+    def load_inference(self, ref: ChampionRef, recorded_sha256: str | None = None) -> LinearModel:
+        """The model of a version, if it is the one that was registered.
+
+        `recorded_sha256` is the caller's own record, where he has one. Raises ArtifactMissing or
+        ArtifactMismatch.
+        """
+        who = f"version {ref.version} of {ref.strategy_id}"
+        if not ref.sha256:
+            raise ArtifactMissing(f"{who} was registered without inference arrays; train it here")
+        content = self._file(ref, INFERENCE_FILE)
+        actual = sha256(content)
+        for expected, where in (
+            (ref.sha256, "the registry's tag"),
+            (recorded_sha256, "our record"),
+        ):
+            if expected is not None and actual != expected:
+                raise ArtifactMismatch(
+                    f"{who}: its inference arrays hash to {actual[:12]}, {where} says "
+                    f"{expected[:12]}; they were changed after training and are not used"
+                )
+        try:
+            model = LinearModel.from_bytes(content)
+        except ModelFileError as error:
+            raise ArtifactMismatch(f"{who}: {error}") from error
+        if model.features != ref.features:
+            raise ArtifactMismatch(f"{who}: its features differ from those the registry names")
+        return model
+
+    def load_reference(self, ref: ChampionRef) -> Reference:
+        """How features and predictions lay at training. Raises ArtifactMissing."""
+        return Reference.from_bytes(self._file(ref, REFERENCE_FILE))
+
+    def register(
+        self, strategy_id: str, run_id: str, model_id: str, tags: Mapping[str, str]
+    ) -> int:
+        """Add a logged model as a version of the strategy's model and return its number."""
+        client = self._client()
+        if not client.search_registered_models(f"name = '{strategy_id}'"):
+            client.create_registered_model(strategy_id)
+        made = client.create_model_version(
+            strategy_id, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+        )
+        return int(made.version)
+
+    def add_files(self, model_id: str, files: Mapping[str, bytes]) -> None:
+        """Put files beside a logged model, by name."""
+        client = self._client()
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.write_bytes(content)
+                client.log_model_artifact(model_id, str(path))
+
+    def set_alias(self, strategy_id: str, alias: str, number: int) -> None:
+        """Move an alias to a version. Raises NoSuchVersion."""
+        self.version(strategy_id, number)
+        self._client().set_registered_model_alias(strategy_id, alias, str(number))
+
+    def promote(self, strategy_id: str, number: int) -> Promotion:
+        """Let a version trade, and keep the one it replaces under the alias `previous`.
+
+        Promoting the champion again changes nothing. The version's arrays are loaded first, so
+        that nothing is promoted that can't predict: raises NoSuchVersion, ArtifactMissing or
+        ArtifactMismatch, and then no alias has moved.
+        """
+        with self._alone():
+            self.load_inference(self.version(strategy_id, number))
+            current = self._alias(strategy_id, CHAMPION)
+            if current == number:
+                before = self._alias(strategy_id, PREVIOUS)
+                return Promotion(strategy_id, number, before, changed=False)
+            if current is not None:
+                self.set_alias(strategy_id, PREVIOUS, current)
+            self.set_alias(strategy_id, CHAMPION, number)
+        return Promotion(strategy_id, number, current, changed=True)
+
+    def _client(self, uri: str | None = None) -> Any:
+        mlflow = import_mlflow()
+        try:
+            return mlflow.MlflowClient(tracking_uri=uri or self.uri)
+        except Exception as error:
+            raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
+
+    def _experiment(self, client: Any) -> str:
+        try:
+            experiment = client.get_experiment_by_name(_EXPERIMENT)
+            if experiment is None:
+                root = self.artifact_root.resolve().as_uri() if self._database else None
+                return client.create_experiment(_EXPERIMENT, artifact_location=root)
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+            return experiment.experiment_id
+        except Exception as error:
+            raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else initialises or promotes meanwhile; a server sees to that itself."""
+        if self._database is None:
+            yield
+            return
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._database.parent / ".registry.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _alias(self, strategy_id: str, alias: str) -> int | None:
+        if self._database:
+            rows = self._query(
+                "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?",
+                (strategy_id, alias),
+            )
+            return int(rows[0][0]) if rows else None
+        for model in self._ask("search_registered_models", f"name = '{strategy_id}'"):
+            if alias in model.aliases:
+                return int(model.aliases[alias])
+        return None
+
+    def _version_by_sql(self, strategy_id: str, number: int) -> tuple[str, str, dict[str, str]]:
+        rows = self._query(
+            "SELECT run_id, storage_location, source FROM model_versions"
+            " WHERE name = ? AND version = ? AND current_stage <> 'Deleted_Internal'",
+            (strategy_id, number),
+        )
+        if not rows:
+            raise NoSuchVersion(f"strategy {strategy_id} has no version {number}")
+        run_id, location, source = rows[0]
+        tags = self._query(
+            "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?",
+            (strategy_id, number),
+        )
+        return run_id, location or source, dict(tags)
+
+    def _version_by_client(self, strategy_id: str, number: int) -> tuple[str, str, dict[str, str]]:
+        found = self._ask(
+            "search_model_versions", f"name = '{strategy_id}' and version_number = {number}"
+        )
+        if not found:
+            raise NoSuchVersion(f"strategy {strategy_id} has no version {number}")
+        location = self._ask("get_model_version_download_uri", strategy_id, str(number))
+        return found[0].run_id, location, found[0].tags
+
+    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        uri = f"{self._database.resolve().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+                return connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise RegistryUnavailable(
+                f"registry {self._database}: {error}; it is made by the first training"
+            ) from error
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        client = self._client()
+        try:
+            return getattr(client, method)(*arguments)
+        except Exception as error:
+            raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
+
+    def _file(self, ref: ChampionRef, name: str) -> bytes:
+        address = urlsplit(ref.location)
+        try:
+            if address.scheme in ("", "file"):
+                return Path(unquote(address.path), name).read_bytes()
+            mlflow = import_mlflow()
+            with tempfile.TemporaryDirectory() as folder:
+                path = mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{ref.location}/{name}", dst_path=folder, tracking_uri=self.uri
+                )
+                return Path(path).read_bytes()
+        except Exception as error:
+            raise ArtifactMissing(
+                f"version {ref.version} of {ref.strategy_id}: {name} can't be read from "
+                f"{ref.location}: {error}"
+            ) from error

@@ -1,0 +1,137 @@
+"""The cash account: balance, positions, today's realised profit, and what it can afford.
+
+All of it exact and written through to the store. When and at what price to trade is the venue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from hydra_pipelines.paper_gateway import rules
+from hydra_pipelines.paper_gateway.book import Execution, Order, Position
+from hydra_pipelines.paper_gateway.money import UNITS_PER_CENT, commission_cents
+from hydra_pipelines.paper_gateway.statement import Holding
+from hydra_pipelines.paper_gateway.store import AccountStore
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an account is opened with. It can't change while the account's file lives.
+
+    cash: opening balance in units. max_active_a_side: active orders in one contract on one side.
+    """
+
+    account: str
+    cash: int
+    seed: int
+    first_session: date
+    allow_short: bool = False
+    max_active_a_side: int = 20
+
+    def written(self) -> dict[str, str]:
+        return {
+            "account": self.account,
+            "opening_cash": str(self.cash),
+            "seed": str(self.seed),
+            "first_session": self.first_session.isoformat(),
+            "allow_short": str(self.allow_short),
+            "max_active_a_side": str(self.max_active_a_side),
+        }
+
+
+class VenueError(ValueError):
+    """The venue can't do what it was told; the text says why and what would work."""
+
+
+class Account:
+    """The books of one account, as stored."""
+
+    def __init__(self, store: AccountStore, terms: Terms) -> None:
+        self.terms = terms
+        self.cash = int(store.meta()["cash"])
+        self.positions = store.positions()
+        self.realized: dict[str, int] = {}
+        """Profit realised on the venue's date, by symbol, in units."""
+        self._store = store
+
+    def position(self, symbol: str, con_id: int) -> Position:
+        return self.positions.get(symbol) or Position(con_id)
+
+    def trade(self, order: Order, shares: int, price: int) -> tuple[int, int | None]:
+        """Books a fill of an order whose totals include it: (commission in cents, realised)."""
+        notional = shares * price
+        commission = commission_cents(order.filled, order.notional) - order.commission
+        fee = commission * UNITS_PER_CENT
+        signed = shares if order.action == "BUY" else -shares
+        self.cash -= (notional if signed > 0 else -notional) + fee
+        before = self.position(order.symbol, order.con_id)
+        position, realized = before.after(signed, notional, fee)
+        self.positions[order.symbol] = position
+        self.realized[order.symbol] = self.realized.get(order.symbol, 0) + (realized or 0)
+        self._store.save_position(order.symbol, position)
+        self._store.set_meta(cash=str(self.cash))
+        return commission, realized
+
+    def start_day(self, executions: Iterable[Execution]) -> None:
+        """Realised profit starts anew, from the day's executions so far."""
+        self.realized = {}
+        for item in executions:
+            self.realized[item.symbol] = self.realized.get(item.symbol, 0) + (item.realized or 0)
+
+    def holdings(self, mark: Callable[[str], int]) -> list[Holding]:
+        """Open positions by symbol, at the prices `mark` gives."""
+        return [
+            Holding(symbol, position, mark(symbol), self.realized.get(symbol, 0))
+            for symbol, position in sorted(self.positions.items())
+            if position.quantity
+        ]
+
+    def refusal(
+        self, order: Order, quantity: int, limit: int, others: list[Order]
+    ) -> rules.Refusal | None:
+        """Why it can't carry an order at that size and price beside the other active ones."""
+        beside = [o for o in others if (o.symbol, o.action) == (order.symbol, order.action)]
+        if len(beside) >= self.terms.max_active_a_side:
+            return rules.too_many(self.terms.max_active_a_side, order.symbol, order.action)
+        remaining = quantity - order.filled
+        if order.action == "BUY":
+            available = self.cash - reserved(others)
+            needed = _cost(order, remaining, limit)
+            return rules.no_funds(needed, available) if needed > available else None
+        held = self.position(order.symbol, order.con_id).quantity
+        sellable = held - sum(o.remaining for o in beside)
+        if remaining > sellable and not self.terms.allow_short:
+            return rules.no_short(remaining, max(sellable, 0), order.symbol)
+        return None
+
+
+def open_account(store: AccountStore, terms: Terms, start: datetime) -> None:
+    """Makes the account where the file has none, its clock at `start`.
+
+    Raises VenueError where the file holds an account on other terms.
+    """
+    wanted = terms.written()
+    with store.transaction():
+        meta = store.meta()
+        if "now" not in meta:
+            store.set_meta(cash=wanted["opening_cash"], now=start.isoformat(), **wanted)
+            return
+    for name, value in wanted.items():
+        if meta[name] != value:
+            raise VenueError(
+                f"{store.path} was opened with {name} {meta[name]}, not {value}; "
+                "keep that, or start over with another home"
+            )
+
+
+def reserved(orders: Iterable[Order]) -> int:
+    """The most that the working buy orders among them can cost, in units."""
+    return sum(_cost(o, o.remaining, o.limit) for o in orders if o.action == "BUY")
+
+
+def _cost(order: Order, remaining: int, limit: int) -> int:
+    value = remaining * limit
+    fee = commission_cents(order.filled + remaining, order.notional + value) - order.commission
+    return value + fee * UNITS_PER_CENT

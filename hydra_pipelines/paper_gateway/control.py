@@ -1,0 +1,81 @@
+"""The control port's other end: a small synchronous client, and a clock made of it.
+
+For whoever drives or checks a gateway from outside; trading goes over the TWS port alone.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+from hydra_pipelines.paper_gateway.process import Endpoint
+
+
+class GatewayControlError(RuntimeError):
+    """The gateway can't be reached, or refused; the text says why."""
+
+
+class GatewayControl:
+    """Control requests to one gateway, each over a connection of its own."""
+
+    def __init__(self, endpoint: Endpoint, timeout: float = 60.0) -> None:
+        """timeout: seconds without any answer before a request fails."""
+        self._endpoint = endpoint
+        self._timeout = timeout
+
+    def status(self) -> dict[str, Any]:
+        return self._call(op="status")
+
+    def advance(self, to: datetime) -> dict[str, Any]:
+        """Moves the venue's clock; the status after it."""
+        return self._call(op="advance", to=to.isoformat())
+
+    def truth(self) -> dict[str, Any]:
+        return self._call(op="truth")
+
+    def messages(self, since: int = 0) -> dict[str, Any]:
+        """`count` of order requests received ever, and those after serial number `since`."""
+        return self._call(op="messages", since=since)
+
+    def shutdown(self) -> None:
+        self._call(op="shutdown")
+
+    def _call(self, **request: Any) -> dict[str, Any]:
+        address = (self._endpoint.host, self._endpoint.control_port)
+        line = json.dumps({"token": self._endpoint.token, **request}) + "\n"
+        try:
+            with socket.create_connection(address, timeout=self._timeout) as connection:
+                connection.sendall(line.encode())
+                with connection.makefile("rb") as stream:
+                    answered = stream.readline()
+            answer = json.loads(answered)
+        except (OSError, ValueError) as error:
+            raise GatewayControlError(
+                f"the paper gateway's control port {address[0]}:{address[1]} does not answer "
+                f"({error}); is it running?"
+            ) from error
+        if "error" in answer:
+            raise GatewayControlError(f"the paper gateway refused: {answer['error']}")
+        return answer
+
+
+class VenueClock:
+    """The venue's time as a desk clock: waiting is what moves it."""
+
+    moves_by_waiting = True
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._control = GatewayControl(endpoint)
+
+    def now(self) -> datetime:
+        return _now(self._control.status())
+
+    def wait_until(self, instant: datetime) -> None:
+        if instant > self.now():
+            self._control.advance(instant)
+
+
+def _now(status: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(status["now"]).astimezone(UTC)

@@ -1,0 +1,141 @@
+"""What one client keeps being told: positions, account values, portfolio rows, price ticks.
+
+Each is sent whole when asked for and afterwards only where it changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hydra_pipelines.paper_gateway import replies
+from hydra_pipelines.paper_gateway.book import Position
+from hydra_pipelines.paper_gateway.contracts import Contract
+from hydra_pipelines.paper_gateway.money import dollars
+from hydra_pipelines.paper_gateway.replies import Message
+from hydra_pipelines.paper_gateway.venue import Venue
+
+AccountValue = tuple[str, str, str]
+
+_BID, _ASK, _LAST, _CLOSE = 1, 2, 4, 9
+
+
+class ValueStream:
+    """Account values in the message that one request wants them in; None leaves a value out."""
+
+    def __init__(self, message: Callable[[str, str, str], Message | None]) -> None:
+        self._message = message
+        self._known: dict[tuple[str, str], str] = {}
+
+    def changes(self, values: list[AccountValue]) -> list[Message]:
+        changed = []
+        for tag, value, currency in values:
+            message = self._message(tag, value, currency)
+            if message is not None and self._known.get((tag, currency)) != value:
+                self._known[tag, currency] = value
+                changed.append(message)
+        return changed
+
+
+class Subscriptions:
+    """The subscriptions of one client."""
+
+    def __init__(self, venue: Venue, send: Callable[[Message], None]) -> None:
+        self._venue = venue
+        self._account = venue.terms.account
+        self._send = send
+        self._positions: dict[str, Position] | None = None
+        self._portfolio: dict[str, Message] | None = None
+        self._values: dict[object, ValueStream] = {}
+        self._ticks: dict[int, tuple[Contract, dict[int, Message]]] = {}
+
+    def refresh(self) -> None:
+        """Sends what changed in everything subscribed to."""
+        if self._positions is not None:
+            self._send_positions()
+        if self._values:
+            values = self._venue.account_values()
+            for stream in self._values.values():
+                self._send_all(stream.changes(values))
+        if self._portfolio is not None:
+            self._send_portfolio()
+            self._send(replies.account_time(self._venue.now))
+        for request_id in self._ticks:
+            self._send_ticks(request_id)
+
+    def watch_values(self, key: object, stream: ValueStream) -> None:
+        self._values[key] = stream
+        self._send_all(stream.changes(self._venue.account_values()))
+
+    def forget_values(self, key: object) -> None:
+        self._values.pop(key, None)
+
+    def watch_positions(self) -> None:
+        self._positions = {}
+        self._send_positions()
+
+    def forget_positions(self) -> None:
+        self._positions = None
+
+    def watch_portfolio(self) -> None:
+        self._portfolio = {}
+        self._send_portfolio()
+        self._send(replies.account_time(self._venue.now))
+
+    def forget_portfolio(self) -> None:
+        self._portfolio = None
+
+    def watch_ticks(self, request_id: int, contract: Contract) -> None:
+        self._ticks[request_id] = (contract, {})
+        self._send_ticks(request_id)
+
+    def forget_ticks(self, request_id: int) -> bool:
+        """Whether there were any."""
+        return self._ticks.pop(request_id, None) is not None
+
+    def _send_all(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._send(message)
+
+    def _send_positions(self) -> None:
+        """Closed positions are sent once more, with 0 shares."""
+        known = self._positions or {}
+        held = {item.symbol: item.position for item in self._venue.holdings()}
+        for symbol in sorted(known.keys() | held.keys()):
+            contract = self._venue.listing.named(symbol)
+            position = held.get(symbol, Position(contract.con_id))
+            if known.get(symbol) != position:
+                self._send(replies.position(self._account, contract, position))
+        self._positions = held
+
+    def _send_portfolio(self) -> None:
+        known = self._portfolio or {}
+        held = {item.symbol: item for item in self._venue.holdings()}
+        rows: dict[str, Message] = {}
+        for symbol in sorted(known.keys() | held.keys()):
+            contract = self._venue.listing.named(symbol)
+            holding = held.get(symbol) or self._venue.closed_holding(contract)
+            row = replies.portfolio_value(self._account, contract, holding)
+            if known.get(symbol) != row:
+                self._send(row)
+            if symbol in held:
+                rows[symbol] = row
+        self._portfolio = rows
+
+    def _send_ticks(self, request_id: int) -> None:
+        """A closed market has a last price and a close, and -1 for bid and ask."""
+        contract, known = self._ticks[request_id]
+        market = self._venue.market(contract)
+        if market is None:
+            return
+        quote = market.quote
+        ticks = {
+            _BID: (dollars(quote.bid), quote.bid_depth) if quote else ("-1", 0),
+            _ASK: (dollars(quote.ask), quote.ask_depth) if quote else ("-1", 0),
+            _LAST: (dollars(market.last), 100 if quote else 0),
+            _CLOSE: (dollars(market.close), 0),
+        }
+        for kind, (price, size) in ticks.items():
+            message = replies.tick_price(request_id, kind, price, size)
+            if known.get(kind) != message:
+                known[kind] = message
+                self._send(message)

@@ -1,0 +1,47 @@
+"""What every test run shares: a clean environment, hypothesis profiles, and who may be skipped.
+
+Fixtures of a room belong beside its tests.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A desk that the person at the keyboard has set up is none of the tests' business.
+for name in list(os.environ):
+    if name.startswith(("HYDRA_", "IBKR_", "DAGSTER_", "MLFLOW_")):
+        del os.environ[name]
+# Processes that tests start should find, and leave, compiled bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.update(
+    DAGSTER_DISABLE_TELEMETRY="true",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    # Several threads a fit on busy cores cost more than they bring; set before numpy is imported.
+    OMP_NUM_THREADS="1",
+)
+
+# Deadlines measure the machine, not the code. Every run draws the same examples, so that a red run
+# is red again; HYPOTHESIS_PROFILE=search draws new ones, and many.
+settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile(
+    "search",
+    deadline=None,
+    max_examples=1000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("IB_GATEWAY_HOST"):
+        return
+    skip = pytest.mark.skip(
+        reason="set IB_GATEWAY_HOST to run it against a paper IB Gateway or TWS"
+    )
+    for item in items:
+        if "ib_gateway" in item.keywords:
+            item.add_marker(skip)
