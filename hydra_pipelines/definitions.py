@@ -18,11 +18,12 @@ from hydra_pipelines.settings import Settings, load_settings
 def build_defs(
     settings: Settings | None = None,
     resources: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
     executor: dg.ExecutorDefinition = dg.in_process_executor,
 ) -> dg.Definitions:
     """The project's definitions, for the settings of this environment unless others are given.
 
-    resources: replaces or adds to the default ones, by key.
+    resources, loggers: replace or add to the default ones, by key.
     """
     desk = Desk(settings or load_settings())
     partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
@@ -30,6 +31,7 @@ def build_defs(
         assets=[build(partitions) for build in ALL_ASSETS],
         jobs=[job(partitions, desk.next_session_due()) for job in (daily_cycle_job, train_job)],
         resources={"desk": DeskResource(), **(resources or {})},
+        loggers=loggers,
         executor=executor,
     )
 

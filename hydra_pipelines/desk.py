@@ -102,8 +102,7 @@ class Desk:
 
         try:
             return tuple(
-                StrategySpec(**s.model_dump(exclude={"signal"}))
-                for s in self.settings.deployed
+                StrategySpec(**s.model_dump(exclude={"signal"})) for s in self.settings.deployed
             )
         except StrategyError as error:
             raise SettingsError(f"strategies: {error}") from error

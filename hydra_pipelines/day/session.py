@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions
@@ -16,7 +17,7 @@ class SessionRefused(ValueError):
 def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
     """Refuse a day that is no session, is not over, or is too late to trade.
 
-    A session that was worked may be named again: its steps find everything done. Raises
+    The last session that was worked may be named again: its steps find everything done. Raises
     NotASession or SessionRefused.
     """
     execution = desk.calendar.next(session)
@@ -26,7 +27,10 @@ def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
             f"session {session} is not over (desk time {now:%Y-%m-%d %H:%M} UTC); the latest "
             f"complete one is {desk.calendar.latest_complete(now)}"
         )
-    if dry_run or now < desk.calendar.close(execution) or is_frozen(desk, session):
+    if dry_run or now < desk.calendar.close(execution):
+        return
+    latest = _latest_plan(desk)
+    if latest is not None and latest["session"] == session and latest["status"] != "draft":
         return
     raise SessionRefused(
         f"session {session} can't be traded any more: its orders belong to {execution}, and desk "
@@ -43,3 +47,11 @@ def is_frozen(desk: Desk, session: date) -> bool:
     except LedgerMissing:
         return False
     return plan is not None and plan["status"] != "draft"
+
+
+def _latest_plan(desk: Desk) -> dict[str, Any] | None:
+    try:
+        with desk.ledger.snapshot() as rows:
+            return decisions.latest_plan(rows)
+    except LedgerMissing:
+        return None

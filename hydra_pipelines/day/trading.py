@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
-    from hydra_pipelines.execution.broker.gateway import BrokerGateway
     from hydra_pipelines.execution.orders.manager import ExecutionReport
     from hydra_pipelines.execution.orders.review import MarketFacts
     from hydra_pipelines.execution.positions import Break
@@ -129,7 +128,9 @@ class PositionsResult:
     breaks: tuple[Break, ...]
 
 
-def sync_positions(desk: Desk, session: date, run_id: str, *, dry_run: bool = False) -> PositionsResult:
+def sync_positions(
+    desk: Desk, session: date, run_id: str, *, dry_run: bool = False
+) -> PositionsResult:
     """Replace the live positions by the broker's, and compare them with the journal.
 
     Embedded, the execution session is first brought to its close. An incomplete reply of the
@@ -155,9 +156,7 @@ def sync_positions(desk: Desk, session: date, run_id: str, *, dry_run: bool = Fa
         lots = fold_fills(trades.fills(tx, account.account))
         rows = live_positions(account, positions, lots)
         accounts.replace_positions(tx, account.account, as_of, rows)
-        breaks = find_breaks(
-            positions, lots, account.cash, accounts.cash(tx, account.account)
-        )
+        breaks = find_breaks(positions, lots, account.cash, accounts.cash(tx, account.account))
         audit.log(
             tx,
             AuditEvent.POSITION_SYNCED,

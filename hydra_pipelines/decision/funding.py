@@ -36,18 +36,19 @@ class Funds:
 
 
 def fund_increases(
-    book: Book, sized: Sized, limits: PlanLimits, priority: np.ndarray
+    book: Book, sized: Sized, limits: PlanLimits
 ) -> tuple[np.ndarray, Funds, dict[int, NoteReason]]:
     """Cut the increases to free positions, cash and exposure.
 
-    They are served one after the other in the order of `priority` (indices of names); one that
-    does not fit is cut to the whole lots that do, and left out where these are worth less than the
-    minimum order or the turnover band.
+    They are served one after the other, the largest absolute target weight first and ties in the
+    order of the book. One that does not fit is cut to the whole lots that do, and left out where
+    these are worth less than the minimum order or the turnover band.
 
     Returns the signed shares (N,) of all orders, the funds, and why which names were cut.
     """
     final = np.where(sized.increase, 0, sized.ordered)
-    priority = priority[sized.increase[priority]]
+    increases = np.flatnonzero(sized.increase)
+    priority = increases[np.argsort(-np.abs(book.weights[increases]), kind="stable")]
     costs = _Costs.of(limits)
     funds = _funds(book, final, limits, costs)
     low, high = book.low + final, book.high + final

@@ -8,10 +8,13 @@ the same inputs give the same plan, ids included.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+from itertools import repeat
+from operator import mul
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -31,6 +34,7 @@ from hydra_pipelines.decision.targets import BuyFunding, PlanLimits, Targets
 Side = Literal["BUY", "SELL"]
 
 _ID_VERSION = b"plan-1"
+_UNIT = Decimal("0.0001")
 _LARGEST_ADV = 9e12
 _LARGEST_WEIGHT = 10.0
 
@@ -124,6 +128,19 @@ class PlanInputs:
             if not getattr(self, name).is_finite():
                 raise ValueError(f"{name} of the account is {getattr(self, name)}; it is not known")
 
+    def take(self, names: np.ndarray) -> PlanInputs:
+        """The inputs of some of the names, given by their indices."""
+        return replace(
+            self,
+            symbols=tuple(self.symbols[i] for i in names.tolist()),
+            prices=self.prices[names],
+            positions=self.positions[names],
+            working=self.working[names],
+            targets=self.targets.take(names),
+            adv=self.adv[names],
+            sigma_daily=self.sigma_daily[names],
+        )
+
 
 class PlanRow(NamedTuple):
     """One order of the plan.
@@ -203,17 +220,16 @@ def make_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredicto
 
     Raises ValueError for an equity that is not above 0 and for amounts that can't be right.
     """
+    by_symbol = np.argsort(np.array(inputs.symbols))
+    plan_id = _plan_id(inputs, limits, slippage, by_symbol)
+    # Most names of a universe are neither held nor wanted; the rest of the work is without them,
+    # and in the order of symbols, so that ties fall by symbol.
+    inputs = inputs.take(by_symbol[_concerned(inputs)[by_symbol]])
     book = _book(inputs)
     book.check_range(inputs.symbols)
-    by_symbol = np.array(sorted(range(len(inputs.symbols)), key=inputs.symbols.__getitem__), int)
-    alphabetic = np.empty(len(by_symbol), dtype=np.int64)
-    alphabetic[by_symbol] = np.arange(len(by_symbol))
-
     sized = size_orders(book, limits)
-    priority = np.lexsort((alphabetic, -np.abs(book.weights)))
-    shares, funds, cuts = fund_increases(book, sized, limits, priority)
-    notes = {**_untargeted(inputs, book, limits), **sized.notes, **cuts}
-    plan_id = _plan_id(inputs, limits, slippage, book, by_symbol)
+    shares, funds, cuts = fund_increases(book, sized, limits)
+    notes = {**_untargeted(inputs.targets, book, limits), **sized.notes, **cuts}
     return OrderPlan(
         plan_id=plan_id,
         signal_session=inputs.signal_session,
@@ -224,9 +240,17 @@ def make_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredicto
         buy_funding=limits.buy_funding,
         confirmed_funds=_usd(funds.confirmed),
         expected_proceeds=_usd(funds.expected),
-        rows=_rows(inputs, book, sized, shares, slippage, plan_id, alphabetic),
-        notes=_notes(inputs, book, sized, shares, notes, alphabetic),
+        rows=_rows(inputs, book, sized, shares, slippage, plan_id),
+        notes=_notes(inputs, book, sized, shares, notes),
     )
+
+
+def _concerned(inputs: PlanInputs) -> np.ndarray:
+    """bool (N,): names that are held, worked or wanted."""
+    wanted = (inputs.targets.asked != 0.0) | (
+        ~inputs.targets.hold & (inputs.targets.weights != 0.0)
+    )
+    return wanted | (inputs.positions != 0) | (inputs.working != 0)
 
 
 def _book(inputs: PlanInputs) -> Book:
@@ -247,21 +271,17 @@ def _book(inputs: PlanInputs) -> Book:
         working=inputs.working.astype(np.int64),
         weights=np.rint(np.where(hold, 0.0, inputs.targets.weights) * MILLION).astype(np.int64),
         hold=hold,
-        restricted=np.array([s in inputs.restricted for s in inputs.symbols], dtype=bool),
+        restricted=np.array(list(map(inputs.restricted.__contains__, inputs.symbols)), dtype=bool),
         adv=adv.astype(np.int64),
         unpriced_units=None if unpriced is None else units(abs(unpriced)),
     )
 
 
-def _untargeted(inputs: PlanInputs, book: Book, limits: PlanLimits) -> dict[int, NoteReason]:
+def _untargeted(targets: Targets, book: Book, limits: PlanLimits) -> dict[int, NoteReason]:
     """Names without a position that a strategy wanted and the targets left out."""
-    dropped = (
-        (inputs.targets.asked != 0.0)
-        & (inputs.targets.weights == 0.0)
-        & (book.positions == 0)
-        & (book.working == 0)
-    )
-    short = dropped & (inputs.targets.asked < 0.0) & (not limits.allow_short)
+    flat = (book.positions == 0) & (book.working == 0)
+    dropped = flat & (targets.asked != 0.0) & (targets.weights == 0.0)
+    short = (targets.asked < 0.0) & (not limits.allow_short)
     return {
         i: NoteReason.SHORT_NOT_ALLOWED if short[i] else NoteReason.MAX_POSITIONS
         for i in np.flatnonzero(dropped).tolist()
@@ -275,7 +295,6 @@ def _rows(
     shares: np.ndarray,
     slippage: SlippagePredictor,
     plan_id: str,
-    alphabetic: np.ndarray,
 ) -> tuple[PlanRow, ...]:
     names = np.flatnonzero(shares)
     ordered, increase = shares[names], sized.increase[names]
@@ -286,7 +305,7 @@ def _rows(
     group = np.where(increase, 2, np.where(ordered < 0, 0, 1))
     values = np.abs(ordered) * book.prices[names]
     size = np.where(increase, np.abs(book.weights[names]), values)
-    sort = np.lexsort((alphabetic[names], -size, np.where(increase, 0, codes), group))
+    sort = np.lexsort((-size, np.where(increase, 0, codes), group))
     names, ordered, codes, values = names[sort], ordered[sort], codes[sort], values[sort]
 
     quantities = np.abs(ordered)
@@ -311,22 +330,24 @@ def _rows(
         [None if weight != weight else weight for weight in weights.tolist()],
         (current / (book.equity_cents * (UNITS_PER_USD // 100))).tolist(),
         reached.tolist(),
-        map(_usd, prices.tolist()),
-        map(_usd, values.tolist()),
+        map(mul, map(Decimal, prices.tolist()), repeat(_UNIT)),
+        map(mul, map(Decimal, values.tolist()), repeat(_UNIT)),
         np.asarray(costs).tolist(),
         ["marketable_limit"] * len(names),
         _attribution(inputs.targets, names),
         strict=True,
     )
-    return tuple(map(PlanRow._make, columns))
+    # What PlanRow._make does, without a call into Python for each of thousands of rows.
+    return tuple(map(tuple.__new__, repeat(PlanRow), columns))
 
 
 def _attribution(targets: Targets, names: np.ndarray) -> list[tuple[tuple[str, float], ...]]:
     ids = targets.strategy_ids
-    return [
-        tuple((name, share) for name, share in zip(ids, row, strict=True) if share == share)
-        for row in targets.shares[:, names].T.tolist()
-    ]
+    shares = targets.shares[:, names]
+    rows = list(zip(*map(zip, map(repeat, ids), shares.tolist()), strict=True))
+    for i in np.flatnonzero(np.isnan(shares).any(axis=0)).tolist():
+        rows[i] = tuple(pair for pair in rows[i] if pair[1] == pair[1])
+    return rows
 
 
 def _notes(
@@ -335,49 +356,48 @@ def _notes(
     sized: Sized,
     shares: np.ndarray,
     notes: dict[int, NoteReason],
-    alphabetic: np.ndarray,
 ) -> tuple[PlanNote, ...]:
-    names = np.array(list(notes), dtype=np.int64)
-    names = names[np.argsort(alphabetic[names])]
-    wanted, priced = sized.wanted[names].tolist(), (book.prices[names] > 0).tolist()
-    return tuple(
-        PlanNote(inputs.symbols[i], notes[i], wish if known and (wish or order) else None, order)
-        for i, wish, known, order in zip(
-            names.tolist(), wanted, priced, shares[names].tolist(), strict=True
-        )
-    )
+    result = []
+    for i in sorted(notes):
+        wanted, ordered = int(sized.wanted[i]), int(shares[i])
+        known = book.prices[i] > 0 and (wanted or ordered)
+        result.append(PlanNote(inputs.symbols[i], notes[i], wanted if known else None, ordered))
+    return tuple(result)
 
 
 def _plan_id(
-    inputs: PlanInputs,
-    limits: PlanLimits,
-    slippage: SlippagePredictor,
-    book: Book,
-    by_symbol: np.ndarray,
+    inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredictor, by_symbol: np.ndarray
 ) -> str:
     """Execution session and a digest of the inputs, the same in whatever order the names come."""
-    texts = [
+    targets = inputs.targets
+    texts = (
         inputs.signal_session.isoformat(),
         inputs.execution_session.isoformat(),
         inputs.account_id,
-        str(book.equity_cents),
-        str(book.cash_cents),
-        str(book.unpriced_units),
+        _cents(inputs.equity),
+        _cents(inputs.cash),
+        None if inputs.unpriced_exposure is None else units(inputs.unpriced_exposure),
+        sorted(inputs.restricted),
+        [f"{field.name}={getattr(limits, field.name)!r}" for field in fields(limits)],
         repr(slippage),
-        *(f"{f.name}={getattr(limits, f.name)!r}" for f in fields(limits)),
-        *inputs.targets.strategy_ids,
-        *(inputs.symbols[i] for i in by_symbol.tolist()),
-    ]
+        targets.strategy_ids,
+        [inputs.symbols[i] for i in by_symbol.tolist()],
+    )
     digest = hashlib.sha256(_ID_VERSION)
-    for text in texts:
-        digest.update(f"{len(text)}:{text}".encode())
-    for values in (book.prices, book.positions, book.working, book.restricted):
-        digest.update(np.ascontiguousarray(values[by_symbol]).tobytes())
-    targets = inputs.targets
-    for numbers in (inputs.adv, inputs.sigma_daily, targets.weights, targets.asked, targets.shares):
-        # One bit pattern for NaN, one for zero.
-        plain = np.where(np.isnan(numbers), np.nan, numbers + 0.0)[..., by_symbol]
-        digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+    digest.update(json.dumps(texts).encode())
+    for shares in (inputs.positions, inputs.working):
+        digest.update(shares[by_symbol].astype("<i8").tobytes())
+    for numbers in (
+        inputs.prices,
+        inputs.adv,
+        inputs.sigma_daily,
+        targets.weights,
+        targets.asked,
+        targets.shares,
+    ):
+        plain = numbers[..., by_symbol].astype("<f8") + 0.0  # one zero
+        plain[np.isnan(plain)] = np.nan  # and one bit pattern for NaN
+        digest.update(plain.tobytes())
     return f"{inputs.execution_session:%Y%m%d}-{digest.hexdigest()[:16]}"
 
 
@@ -386,4 +406,4 @@ def _cents(amount: Decimal) -> int:
 
 
 def _usd(amount: int) -> Decimal:
-    return Decimal(amount).scaleb(-4)
+    return Decimal(amount) * _UNIT

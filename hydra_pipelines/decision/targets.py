@@ -151,6 +151,12 @@ class Targets:
         """bool of shape (N,): names whose position stays as it is."""
         return np.isnan(self.weights)
 
+    def take(self, names: np.ndarray) -> Targets:
+        """The targets of some of the names, given by their indices."""
+        return Targets(
+            self.weights[names], self.asked[names], self.strategy_ids, self.shares[:, names]
+        )
+
 
 def make_targets(views: Sequence[StrategyView], limits: PlanLimits) -> Targets:
     """Net the strategies' wishes and cut them to the limits.
@@ -229,7 +235,8 @@ def _within_limits(weights: np.ndarray, limits: PlanLimits) -> np.ndarray:
     """Weights (N,) cut to the limits; no absolute weight grows and no sign changes."""
     floor = -limits.target_cap if limits.allow_short else 0.0
     weights = np.clip(weights, floor, limits.target_cap)
-    largest_first = np.argsort(-np.abs(weights), kind="stable")
+    wanted = np.flatnonzero(weights)
+    largest_first = wanted[np.argsort(-np.abs(weights[wanted]), kind="stable")]
     weights[largest_first[limits.max_positions :]] = 0.0
     gross = np.abs(weights).sum()
     if gross > limits.gross_cap:

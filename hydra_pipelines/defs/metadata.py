@@ -24,9 +24,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Metad
     )
 
 
-def line_plot(
-    values: Sequence[float], labels: Sequence[str], title: str
-) -> dg.MetadataValue:
+def line_plot(values: Sequence[float], labels: Sequence[str], title: str) -> dg.MetadataValue:
     """A line with its first, last, lowest and highest value, as an image in Markdown.
 
     Drawn by hand, since importing a plotting library costs more than the rest of the step.

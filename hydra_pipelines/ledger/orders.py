@@ -46,7 +46,7 @@ def orders(
 ) -> list[dict[str, Any]]:
     """Intents with their events under `events`, oldest first.
 
-    session: those of one signal session; unfinished: those that the desk has not closed the book on.
+    session: those of one signal session; unfinished: those the book is not closed on.
     """
     where, parameters = "TRUE", []
     if session is not None:

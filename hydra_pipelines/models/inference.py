@@ -11,6 +11,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class LinearModel:
                     intercept=float(arrays["intercept"]),
                     residual_sigma=float(arrays["residual_sigma"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             if isinstance(error, ModelFileError):
                 raise
             raise ModelFileError(f"not a file of inference arrays: {error}") from error

@@ -202,6 +202,8 @@ class Registry:
     ) -> int:
         """Add a logged model as a version of the strategy's model and return its number."""
         client = self._client()
+        # MLflow looks the logged model up in the process's store, whatever the client's is.
+        import_mlflow().set_tracking_uri(self.uri)
         if not client.search_registered_models(f"name = '{strategy_id}'"):
             client.create_registered_model(strategy_id)
         made = client.create_model_version(

@@ -1,15 +1,20 @@
-"""An order plan by plain Decimal arithmetic, one name after the other: what `plan` must equal.
+"""From predictions to an order plan by plain arithmetic, one name after the other.
 
-Written from the description of the rules, without the code that it checks; slow and plain.
+Money and shares are counted in Decimals, weights in floats: what `signals`, `targets` and `plan`
+must equal. Written from the description of the rules, without the code that it checks; slow and plain.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
+from hydra_pipelines.decision.signals import SignalRule
 from hydra_pipelines.decision.targets import PlanLimits
+from hydra_pipelines.execution.slippage import SlippageModel
 
 CENT = Decimal("0.01")
 STEP = Decimal("0.0001")
@@ -19,17 +24,23 @@ UNBOUNDED = 10**30
 
 @dataclass
 class Order:
+    sequence: int
     symbol: str
     side: str
     quantity: int
     reason: str
+    target_weight: float | None
+    current_weight: float
     target_quantity: int
     reference_price: Decimal
     notional: Decimal
+    predicted_slippage_bps: float
+    strategies: tuple[tuple[str, float], ...]
 
 
 @dataclass
 class Name:
+    index: int
     symbol: str
     price: Decimal | None
     position: int
@@ -71,13 +82,13 @@ def sign(value: Decimal | int) -> int:
     return (value > 0) - (value < 0)
 
 
-def reference_plan(inputs: PlanInputs, limits: PlanLimits) -> Reference:
+def reference_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippageModel) -> Reference:
     equity, cash = floor(inputs.equity, CENT), floor(inputs.cash, CENT)
     notes: dict[str, str] = {}
     names = [read(inputs, i) for i in range(len(inputs.symbols))]
     names.sort(key=lambda name: name.symbol)
     for name in names:
-        i = inputs.symbols.index(name.symbol)
+        i = name.index
         asked = inputs.targets.asked[i]
         if asked != 0 and inputs.targets.weights[i] == 0 and not name.held:
             short = asked < 0 and not limits.allow_short
@@ -106,20 +117,43 @@ def reference_plan(inputs: PlanInputs, limits: PlanLimits) -> Reference:
     reductions.sort(
         key=lambda n: (n.change > 0, order[n.reason], -abs(n.change) * n.price, n.symbol)
     )
+    filled = [name for name in [*reductions, *increases] if name.change]
     rows = [
-        Order(
-            symbol=n.symbol,
-            side="BUY" if n.change > 0 else "SELL",
-            quantity=abs(n.change),
-            reason=n.reason,
-            target_quantity=(n.high if n.change > 0 else n.low) + n.change,
-            reference_price=n.price,
-            notional=abs(n.change) * n.price,
-        )
-        for n in [*reductions, *increases]
-        if n.change
+        row(sequence, name, equity, inputs, slippage) for sequence, name in enumerate(filled, 1)
     ]
     return Reference(rows, notes, funds, expected)
+
+
+def row(
+    sequence: int, name: Name, equity: Decimal, inputs: PlanInputs, slippage: SlippageModel
+) -> Order:
+    i, quantity = name.index, abs(name.change)
+    price, adv, sigma = float(name.price), float(inputs.adv[i]), float(inputs.sigma_daily[i])
+    if not adv >= 1:
+        adv = slippage.assumed_adv_usd / price
+    if not sigma >= 0:
+        sigma = slippage.assumed_sigma_daily
+    impact = slippage.y * sigma * math.sqrt(quantity / adv)
+    current = (name.position + name.working) * name.price
+    shares = [float(values[i]) for values in inputs.targets.shares]
+    return Order(
+        sequence=sequence,
+        symbol=name.symbol,
+        side="BUY" if name.change > 0 else "SELL",
+        quantity=quantity,
+        reason=name.reason,
+        target_weight=None if name.hold else float(inputs.targets.weights[i]),
+        current_weight=int(current / STEP) / int(equity / STEP),
+        target_quantity=(name.high if name.change > 0 else name.low) + name.change,
+        reference_price=name.price,
+        notional=quantity * name.price,
+        predicted_slippage_bps=slippage.half_spread_bps + 10_000 * impact,
+        strategies=tuple(
+            (strategy, share)
+            for strategy, share in zip(inputs.targets.strategy_ids, shares, strict=True)
+            if share == share
+        ),
+    )
 
 
 def read(inputs: PlanInputs, i: int) -> Name:
@@ -128,6 +162,7 @@ def read(inputs: PlanInputs, i: int) -> Name:
     weight = float(inputs.targets.weights[i])
     position, working = int(inputs.positions[i]), int(inputs.working[i])
     return Name(
+        index=i,
         symbol=inputs.symbols[i],
         price=price if price > 0 else None,
         position=position,
@@ -220,9 +255,7 @@ def fund(
     """Give out positions, cash and exposure to the increases, in their order."""
     added = {name.symbol for name in increases}
     reached = {
-        n.symbol: (n.low, n.high)
-        if n.symbol in added
-        else (n.low + n.change, n.high + n.change)
+        n.symbol: (n.low, n.high) if n.symbol in added else (n.low + n.change, n.high + n.change)
         for n in names
     }
     occupied = {symbol for symbol, reach in reached.items() if reach != (0, 0)}
@@ -297,19 +330,71 @@ def affordable(cash: Decimal, wanted: int, price: Decimal, limits: PlanLimits) -
     return quantity
 
 
+def reference_rank(predictions: Sequence[float], rule: SignalRule) -> list[int | None]:
+    """Signals by rank, None where there is no prediction."""
+    known = [(p, i) for i, p in enumerate(predictions) if p == p]
+    known.sort(key=lambda pair: (-pair[0], pair[1]))
+    n = len(known)
+    count = {
+        side: max(1, math.floor(share * n + 1e-9)) if share > 0 and n else 0
+        for side, share in (("long", rule.top_fraction), ("short", rule.bottom_fraction))
+    }
+    signals: list[int | None] = [None] * len(predictions)
+    for place, (_, i) in enumerate(known):
+        signals[i] = 0
+        if place < count["long"]:
+            signals[i] = 1
+        elif place >= n - count["short"] and rule.allow_short:
+            signals[i] = -1
+    return signals
+
+
+def reference_weights(
+    signals: Sequence[Sequence[int | None]], capital: Sequence[float], limits: PlanLimits
+) -> list[float | None]:
+    """Equally weighted, netted and capped targets of strategies that share one universe.
+
+    None where a strategy is silent and the name is held.
+    """
+    n = len(signals[0])
+    weights: list[float | None] = [0.0] * n
+    for mine, share in zip(signals, capital, strict=True):
+        chosen = sum(abs(signal) for signal in mine if signal)
+        for i, signal in enumerate(mine):
+            if signal is None or weights[i] is None:
+                weights[i] = None
+            elif signal:
+                weights[i] += share * signal / chosen
+    cap = limits.max_position_weight * (1 - limits.position_headroom)
+    for i, weight in enumerate(weights):
+        if weight is not None:
+            weights[i] = max(min(weight, cap), -cap if limits.allow_short else 0.0)
+    largest_first = sorted((i for i in range(n) if weights[i]), key=lambda i: (-abs(weights[i]), i))
+    for i in largest_first[limits.max_positions :]:
+        weights[i] = 0.0
+    scale(weights, limits.gross_cap, sum(abs(w) for w in weights if w), lambda w: True)
+    long = sum(w for w in weights if w and w > 0)
+    short = -sum(w for w in weights if w and w < 0)
+    if long - short > 0:
+        most = min(limits.net_cap, 1 - limits.cash_buffer)
+        scale(weights, most + short, long, lambda w: w > 0)
+    else:
+        scale(weights, limits.net_cap + long, short, lambda w: w < 0)
+    return weights
+
+
+def scale(weights: list[float | None], most: float, total: float, side) -> None:
+    if total > most:
+        for i, weight in enumerate(weights):
+            if weight and side(weight):
+                weights[i] = weight * (most / total)
+
+
 def summary(plan: OrderPlan) -> Reference:
     """A plan in the reference's own terms."""
     return Reference(
         rows=[
-            Order(
-                symbol=row.symbol,
-                side=row.side,
-                quantity=row.quantity,
-                reason=row.reason.value,
-                target_quantity=row.target_quantity,
-                reference_price=row.reference_price,
-                notional=row.notional,
-            )
+            Order(**{name: getattr(row, name) for name in Order.__dataclass_fields__})
             for row in plan.rows
         ],
         notes={note.symbol: note.reason.value for note in plan.notes},

@@ -125,7 +125,7 @@ def cases(draw: st.DrawFn) -> tuple[PlanInputs, PlanLimits]:
 @given(cases())
 def test_it_equals_plain_decimal_arithmetic(case):
     made, limits = case
-    assert summary(plan(made, limits)) == reference_plan(made, limits)
+    assert summary(plan(made, limits)) == reference_plan(made, limits, SLIPPAGE)
 
 
 @given(cases())
@@ -215,7 +215,9 @@ def test_a_row_says_what_a_person_wants_to_know():
     assert (row.symbol, row.side, row.quantity, row.reason) == ("A", "BUY", 30, "increase")
     assert (row.target_weight, row.current_weight, row.target_quantity) == (0.05, 0.02, 50)
     assert (row.reference_price, row.notional) == (Decimal("100.0000"), Decimal("3000.0000"))
-    assert row.predicted_slippage_bps == pytest.approx(float(SLIPPAGE.predict_bps(30, 100, 0.02, 0)))
+    assert row.predicted_slippage_bps == pytest.approx(
+        float(SLIPPAGE.predict_bps(30, 100, 0.02, 0))
+    )
     assert (row.routing, row.strategies) == ("marketable_limit", (("S1", 0.05),))
     assert row.row_id == f"{plan(made).plan_id}-0001"
 

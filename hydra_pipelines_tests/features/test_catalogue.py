@@ -65,8 +65,9 @@ def expected(panel: BarPanel) -> dict[str, pd.DataFrame]:
         "macd_histogram": (line - ema(line, 9)) / price,
         "high_52w_distance": price / price.rolling(252).max() - 1,
         **{
-            f"beta_{n}d": returns.apply(lambda r, n=n: r.rolling(n).cov(market))
-            .div(market.rolling(n).var(), axis=0)
+            f"beta_{n}d": returns.apply(lambda r, n=n: r.rolling(n).cov(market)).div(
+                market.rolling(n).var(), axis=0
+            )
             for n in (63, 252)
         },
         "atr_14": wilder(true_range[1:]) / price,

@@ -31,7 +31,9 @@ class MemorySource:
 
 
 def select(panel: BarPanel, rows: np.ndarray) -> BarPanel:
-    return BarPanel(panel.sessions[rows], panel.symbols, {k: v[rows] for k, v in panel.fields.items()})
+    return BarPanel(
+        panel.sessions[rows], panel.symbols, {k: v[rows] for k, v in panel.fields.items()}
+    )
 
 
 def take_symbols(panel: BarPanel, symbols: Sequence[str]) -> BarPanel:

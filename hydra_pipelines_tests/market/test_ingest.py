@@ -44,7 +44,9 @@ def same(lake: Lake, panel: BarPanel) -> bool:
         np.array_equal(held.sessions, panel.sessions)
         and held.symbols == panel.symbols
         and set(held.fields) == set(panel.fields)
-        and all(np.array_equal(held.fields[k], panel.fields[k], equal_nan=True) for k in held.fields)
+        and all(
+            np.array_equal(held.fields[k], panel.fields[k], equal_nan=True) for k in held.fields
+        )
     )
 
 

@@ -117,9 +117,7 @@ def test_coverage_counts_the_universe(panel, days, calendar):
         ("coverage", "warning", "S03", days[-1])
     ]
     absent = take_symbols(wide, wide.symbols[:10])
-    assert ("coverage", "error", None, days[-1]) in found(
-        absent, days[-1], calendar, wide.symbols
-    )
+    assert ("coverage", "error", None, days[-1]) in found(absent, days[-1], calendar, wide.symbols)
     assert ("coverage", "error", None, days[-1]) in found(panel, days[-1], calendar, ())
 
 

@@ -15,9 +15,7 @@ from hydra_pipelines.market.sources.sample import SAMPLE_FILE, SampleSource
 
 def test_sample_has_every_session_and_no_hole(calendar):
     panel = open_source("sample").read()
-    assert panel.sessions.tolist() == list(
-        calendar.between(date(1990, 1, 2), date(2022, 12, 28))
-    )
+    assert panel.sessions.tolist() == list(calendar.between(date(1990, 1, 2), date(2022, 12, 28)))
     assert len(panel.symbols) == 20 and panel.symbols[0] == "AAPL" and panel.symbols[-1] == "XOM"
     assert set(panel.fields) == {"close", "adj_close"}
     close = panel.fields["close"]

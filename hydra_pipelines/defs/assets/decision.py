@@ -1,7 +1,5 @@
 """Predictions, signals and the order plan of a session."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
@@ -142,9 +140,7 @@ def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                         "strategies",
                     ),
                 ),
-                "not_ordered": metadata.table(
-                    result.notes, ("symbol", "why", "wanted", "ordered")
-                ),
+                "not_ordered": metadata.table(result.notes, ("symbol", "why", "wanted", "ordered")),
             }
         )
         yield dg.AssetCheckResult(

@@ -1,7 +1,5 @@
 """Executions, positions and account: the part of the day that talks to the broker."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """Bars, universe and features of a session."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """Champions that trade, and newly trained versions that wait."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from hydra_pipelines import day

@@ -97,7 +97,7 @@ class OrderBook:
         self._commissions.update(commissions)
 
     def commit(self, session: date) -> None:
-        """Write everything noted, in one transaction, and close the book on orders that are done."""
+        """Write everything noted in one transaction, and close the book on orders that are done."""
         now_final = [
             order for order in self.orders.values() if order.view.final and not order.finished
         ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time as wall
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, TypeVar
 
 from hydra_pipelines.control import Control
@@ -24,7 +24,8 @@ from hydra_pipelines.execution.broker.messages import (
     Unknown,
 )
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State
-from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
+from hydra_pipelines.execution.orders.book import OrderBook
+from hydra_pipelines.execution.orders.follow import CLOSE_MARGIN, Follower
 from hydra_pipelines.execution.orders.intents import (
     NoPrice,
     arrival_price,
@@ -112,6 +113,7 @@ class OrderManager:
         self.say = say
         self.book = OrderBook(ledger, run_id)
         self.reviewer = Reviewer(ledger, control, broker, clock)
+        self.follower = Follower(broker, self.book, clock, calendar, self._note)
         self.notes: list[str] = []
         self.sent = 0
 
@@ -184,7 +186,7 @@ class OrderManager:
             and o.intent["symbol"] in symbols
             and o.view.state in (State.SUBMITTED, State.SENDING)
         ]
-        self._work(working, plan["execution_session"])
+        self.follower.follow(working, plan["execution_session"], self.work.work_minutes)
 
     def _may_send(self, plan: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         """Only what was proven never to have reached the broker is tried again."""
@@ -246,7 +248,7 @@ class OrderManager:
                 if room < request.quantity:
                     self._note(
                         f"{symbol}: {room} of {request.quantity} shares, what cash and the position "
-                        "limit leave room for at today's price"
+                        "limit leave room for now"
                     )
                 if room == 0:
                     continue
@@ -332,69 +334,6 @@ class OrderManager:
         if failure is not None:
             raise failure
 
-    def _work(self, working: Sequence[BookedOrder], execution_session: date) -> None:
-        """Follow orders until they are final or the time is up; then cancel what is left."""
-        close = self.calendar.close(execution_session)
-        deadline = min(
-            self.clock.now() + timedelta(minutes=self.work.work_minutes),
-            close - timedelta(minutes=1),
-        )
-        step = timedelta(seconds=60 if self.clock.moves_by_waiting else 1)
-        while True:
-            self._collect(execution_session)
-            active = [order for order in working if not order.view.final]
-            now = self.clock.now()
-            if not active or now >= deadline:
-                break
-            self.clock.wait_until(min(now + step, deadline))
-        if active:
-            self._cancel(active, execution_session)
-
-    def _cancel(self, active: Sequence[BookedOrder], execution_session: date) -> None:
-        now = self.clock.now()
-        self.book.note(OrderEvent(o.ref, Kind.CANCEL_REQUESTED, now) for o in active)
-        self.book.commit(execution_session)
-        for order in active:
-            self.broker.cancel(order.intent["order_id"])
-        patience = wall.monotonic() + self.broker.endpoint.request_timeout_s
-        while True:
-            self._collect(execution_session)
-            active = [order for order in active if not order.view.final]
-            if not active:
-                return
-            if wall.monotonic() > patience:
-                break
-            wall.sleep(0.05)
-        text = {"text": "the broker did not confirm the cancellation"}
-        self.book.note(OrderEvent(o.ref, Kind.UNKNOWN, now, text) for o in active)
-        self.book.commit(execution_session)
-        for order in active:
-            self._note(f"{order.intent['symbol']}: cancellation of {order.ref} not confirmed")
-
-    def _collect(self, execution_session: date) -> None:
-        """Take in everything that the broker has written up to now."""
-        self.broker.broker_time()
-        now, instant = self.clock.now(), wall.perf_counter()
-        happened = self.broker.happenings(now)
-        latency = {}
-        for execution in happened.executions:
-            order = self.book.orders.get(execution.order_ref)
-            if order is not None and order.sent_at and order.sent_monotonic:
-                # Desk time stands still between steps of the embedded venue: take the longer.
-                desk = (now - order.sent_at).total_seconds()
-                latency[execution.exec_id] = 1000 * max(desk, instant - order.sent_monotonic)
-        self.book.note(happened.events)
-        self.book.note_executions(happened.executions, latency)
-        self.book.note_commissions(
-            {exec_id: report.commission for exec_id, report in happened.commissions.items()}
-        )
-        self.book.commit(execution_session)
-        if happened.connection_lost:
-            raise BrokerError(
-                f"the connection was lost while orders work ({happened.connection_lost}): "
-                "run the session again, it reconciles before it goes on"
-            )
-
     def _settle(self, execution_session: date) -> None:
         """Ask once more for all executions: commissions and fills that came late."""
         executions = self._known(self.broker.executions(), "executions")
@@ -414,7 +353,7 @@ class OrderManager:
         session, now = plan["execution_session"], self.clock.now()
         start = at_new_york(session, self.work.start.hour, self.work.start.minute)
         start = max(start, self.calendar.open(session))
-        if now >= self.calendar.close(session) - timedelta(minutes=1):
+        if now >= self.calendar.close(session) - CLOSE_MARGIN:
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "expired")
             raise WindowPassed(

@@ -139,7 +139,7 @@ class Reviewer:
         self._latch(session)
 
     def room(self, order: OrderRequest) -> int:
-        """How many shares of a buy that adds risk the cash and the position limit leave room for."""
+        """How many shares of a buy the cash and the position limit leave room for."""
         state, limits = self._known(), self._gate.limits
         if state.equity is None or state.cash is None or order.side != "BUY":
             return order.quantity

@@ -53,7 +53,9 @@ class RiskLimits:
 
     def __post_init__(self) -> None:
         if isinstance(self.restricted, str):
-            raise ValueError(f"risk limit restricted is {self.restricted!r}; give a list of symbols")
+            raise ValueError(
+                f"risk limit restricted is {self.restricted!r}; give a list of symbols"
+            )
         for name in ("gross_cap", "net_cap", "max_quote_age_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(

@@ -1,0 +1,133 @@
+"""`hydra cycle`: one daily cycle as a Dagster run in this process, with its progress."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hydra_pipelines.cli.output import (
+    FAILURE,
+    REFUSED,
+    Json,
+    fail,
+    print_json,
+    readable_errors,
+    say,
+)
+
+if TYPE_CHECKING:
+    from hydra_pipelines.desk import Desk
+
+
+def cycle(
+    session: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Session whose close decides; without it, the next one due.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the plan, send nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run one daily cycle: data, predictions, plan, orders, positions, account."""
+    from hydra_pipelines import api, day
+    from hydra_pipelines.desk import Desk
+
+    with readable_errors():
+        desk = Desk.open()
+        chosen = session.date() if session else desk.next_session_due()
+        desk.calendar.index(chosen)
+        if desk.embedded:
+            say("Starting the paper venue …")
+        try:
+            day.check_session(desk, chosen, dry_run=dry_run)
+        except day.SessionRefused as error:
+            fail(str(error), REFUSED)
+        say(f"Cycle of session {chosen} ({desk.settings.mode}, {desk.settings.broker.venue} venue)")
+        failure = _run(desk, chosen, dry_run=dry_run)
+        state = api.status(desk)
+    if as_json:
+        print_json(state)
+    if failure:
+        fail(f"the cycle of {chosen} failed: {failure}", FAILURE)
+    if not as_json:
+        from hydra_pipelines.cli.read import print_status
+
+        typer.echo()
+        print_status(state)
+        typer.echo()
+        typer.echo("Look next:   hydra positions, hydra trades, hydra cycle (the next session)")
+
+
+def _run(desk: Desk, session: date, *, dry_run: bool) -> str | None:
+    """Execute the job; None, or what failed."""
+    from hydra_pipelines.defs.instance import desk_instance
+
+    say("Loading Dagster …")
+    import dagster as dg
+
+    from hydra_pipelines.definitions import build_defs
+    from hydra_pipelines.defs.jobs import DRY_RUN_TAG
+
+    progress = dg.LoggerDefinition(lambda _: _progress_logger())
+    with desk_instance(desk) as instance:
+        job = build_defs(desk.settings, loggers={"progress": progress}).resolve_job_def(
+            "daily_cycle"
+        )
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=session.isoformat(),
+            tags={DRY_RUN_TAG: "true"} if dry_run else {},
+            run_config={"loggers": {"progress": {}}},
+            raise_on_error=False,
+        )
+        if result.success:
+            return None
+        for event in result.all_events:
+            if event.is_step_failure:
+                data: Any = event.event_specific_data
+                text = data.user_failure_data.description if data.user_failure_data else None
+                return f"{event.step_key}: {text or data.error_display_string}"
+            if event.is_failure and event.message:
+                last = event.message
+        return last
+
+
+class _Progress(logging.Handler):
+    """Steps as they end, with their seconds, and what the steps say in between."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event, step = meta.get("dagster_event"), meta.get("step_key")
+        if event is None:
+            if meta.get("orig_message") and record.levelno >= logging.INFO:
+                say(f"               · {meta['orig_message']}")
+            return
+        kind = event.event_type_value
+        if kind == "STEP_START":
+            self._started[step] = time.perf_counter()
+        elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
+            seconds = time.perf_counter() - self._started.get(step, time.perf_counter())
+            mark = "ok" if kind == "STEP_SUCCESS" else "FAILED"
+            say(f"  {step:<18} {mark:<6} {seconds:6.2f} s")
+        elif kind == "ASSET_CHECK_EVALUATION":
+            check = event.event_specific_data
+            if not check.passed:
+                say(f"               ! check {check.check_name}: {check.description or 'failed'}")
+
+
+def _progress_logger() -> logging.Logger:
+    logger = logging.Logger("hydra.cycle", logging.DEBUG)
+    logger.addHandler(_Progress())
+    return logger

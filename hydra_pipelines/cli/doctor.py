@@ -1,0 +1,107 @@
+"""`hydra doctor`: what this machine and desk are like, and what stands in the way of a cycle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hydra_pipelines.cli.output import REFUSED, Json, fail, print_json, readable_errors
+
+if TYPE_CHECKING:
+    from hydra_pipelines.desk import Desk
+
+PACKAGES = (
+    "hydra-pipelines",
+    "dagster",
+    "duckdb",
+    "mlflow",
+    "ib_insync",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
+_NEEDED_BYTES = 500_000_000
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check versions, folders, stores, disk and venue; exit code 3 where something is wrong."""
+    from hydra_pipelines.desk import Desk
+
+    with readable_errors():
+        desk = Desk.open()
+    findings = [{"check": name, "ok": ok, "detail": detail} for name, ok, detail in _examine(desk)]
+    healthy = all(finding["ok"] for finding in findings)
+    if as_json:
+        print_json({"healthy": healthy, "findings": findings})
+    else:
+        for finding in findings:
+            mark = "ok   " if finding["ok"] else "WRONG"
+            typer.echo(f"{mark}  {finding['check']:<14} {finding['detail']}")
+    if not healthy:
+        fail("something stands in the way, see the lines marked WRONG", REFUSED)
+
+
+def _examine(desk: Desk) -> Iterator[tuple[str, bool, str]]:
+    python = sys.version_info[:2]
+    yield "python", (3, 11) <= python <= (3, 13), f"{sys.version.split()[0]} (3.11 to 3.13)"
+    for package in PACKAGES:
+        try:
+            yield package, True, version(package)
+        except PackageNotFoundError:
+            yield package, False, "not installed: run `make env`"
+    settings = desk.settings
+    yield "settings", True, f"{settings.root / 'hydra.yaml'}, mode {settings.mode}"
+    for name, path in (("data", settings.data_path), ("registry", settings.mlruns_path)):
+        there = path if path.exists() else path.parent
+        yield name, os.access(there, os.W_OK), str(path)
+    free = shutil.disk_usage(settings.data_path).free
+    yield "disk", free > _NEEDED_BYTES, f"{free / 1e9:.1f} GB free"
+    yield _checked("calendar", lambda: f"{desk.calendar.name} to {desk.calendar.sessions[-1]}")
+    yield _checked("market data", lambda: _describe_source(desk))
+    yield _checked("strategies", lambda: ", ".join(s.id for s in desk.strategies) or "none")
+    yield _checked("control", lambda: f"kill switch {'on' if desk.control.kill_switch else 'off'}")
+    yield _checked("ledger", lambda: _describe_ledger(desk))
+    yield _checked("venue", lambda: _describe_venue(desk))
+
+
+def _checked(name: str, describe: Callable[[], str]) -> tuple[str, bool, str]:
+    try:
+        return name, True, describe()
+    except Exception as error:  # whatever is wrong is what we are here to tell
+        return name, False, f"{type(error).__name__}: {error}"
+
+
+def _describe_source(desk: Desk) -> str:
+    panel: Any = desk.source.read()
+    return (
+        f"{desk.settings.market.source}: {len(panel.symbols)} symbols, "
+        f"{panel.sessions[0]} to {panel.sessions[-1]}"
+    )
+
+
+def _describe_ledger(desk: Desk) -> str:
+    from hydra_pipelines.ledger.store import LedgerMissing
+
+    try:
+        with desk.ledger.snapshot() as rows:
+            number = rows.value("SELECT max(number) FROM schema_versions")
+            plans = rows.value("SELECT count(*) FROM plans")
+    except LedgerMissing:
+        return "none yet, made by the first cycle"
+    return f"schema {number}, {plans} sessions planned"
+
+
+def _describe_venue(desk: Desk) -> str:
+    if not desk.embedded:
+        broker = desk.settings.broker
+        return f"{broker.host}:{broker.port}, client {broker.client_id} (not connected to here)"
+    from hydra_pipelines.paper_gateway.launch import find_running
+
+    running = find_running(desk.settings.venue_path)
+    return f"embedded, port {running.port}" if running else "embedded, starts with a cycle"

@@ -1,0 +1,97 @@
+"""How commands speak: data on stdout, messages on stderr, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+FAILURE, USAGE, REFUSED = 1, 2, 3
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def print_json(value: Any) -> None:
+    """Money as text, dates and instants in ISO 8601."""
+    typer.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def say(text: str) -> None:
+    """A message for the person, on stderr."""
+    typer.echo(text, err=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    say(f"hydra: {message}")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Known errors as one line and their exit code, without a stack trace."""
+    from hydra_pipelines.control import ControlError
+    from hydra_pipelines.ledger.store import LedgerError, LedgerMissing
+    from hydra_pipelines.sessions import NotASession
+    from hydra_pipelines.settings import SettingsError
+
+    try:
+        yield
+    except (NotASession, SettingsError) as error:
+        fail(str(error), USAGE)
+    except (LedgerMissing, ControlError) as error:
+        fail(str(error), REFUSED)
+    except LedgerError as error:
+        fail(str(error), FAILURE)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], title: str = ""
+) -> None:
+    """Rows as a table; columns: key -> heading. Numbers are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for key, heading in columns.items():
+        numeric = any(isinstance(row.get(key), int | float | Decimal) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(show(row.get(key)) for key in columns))
+    console = Console()
+    # Without a terminal, columns are never cut: the output is read by other programs.
+    if not sys.stdout.isatty():
+        console = Console(width=200)
+    console.print(table)
+
+
+def show(value: Any) -> str:
+    """A value for people: thousands separated, no more digits than mean something."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        digits = 2 if not isinstance(exponent, int) or exponent >= -2 else min(-exponent, 4)
+        return f"{value:,.{digits}f}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,100 @@
+"""Following orders that work: take in what the broker says, wait, cancel what is left.
+
+Which orders to send is the manager's business; what an event means is order_state's.
+"""
+
+from __future__ import annotations
+
+import time as wall
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+
+from hydra_pipelines.execution.broker.gateway import BrokerGateway
+from hydra_pipelines.execution.broker.messages import BrokerError
+from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent
+from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
+from hydra_pipelines.sessions import Calendar, Clock
+
+CLOSE_MARGIN = timedelta(minutes=1)
+"""Nothing works in the last minute, so that cancellations are confirmed before the close."""
+
+
+class Follower:
+    """Follows the orders of one book over one broker connection."""
+
+    def __init__(
+        self,
+        broker: BrokerGateway,
+        book: OrderBook,
+        clock: Clock,
+        calendar: Calendar,
+        note: Callable[[str], None],
+    ):
+        self._broker = broker
+        self._book = book
+        self._clock = clock
+        self._calendar = calendar
+        self._note = note
+
+    def follow(self, working: Sequence[BookedOrder], execution_session: date, minutes: int) -> None:
+        """Follow orders until they are final or the time is up; then cancel what is left."""
+        close = self._calendar.close(execution_session)
+        deadline = min(
+            self._clock.now() + timedelta(minutes=minutes),
+            close - CLOSE_MARGIN,
+        )
+        step = timedelta(seconds=60 if self._clock.moves_by_waiting else 1)
+        while True:
+            self.collect(execution_session)
+            active = [order for order in working if not order.view.final]
+            now = self._clock.now()
+            if not active or now >= deadline:
+                break
+            self._clock.wait_until(min(now + step, deadline))
+        if active:
+            self._cancel(active, execution_session)
+
+    def _cancel(self, active: Sequence[BookedOrder], execution_session: date) -> None:
+        now = self._clock.now()
+        self._book.note(OrderEvent(o.ref, Kind.CANCEL_REQUESTED, now) for o in active)
+        self._book.commit(execution_session)
+        for order in active:
+            self._broker.cancel(order.intent["order_id"])
+        patience = wall.monotonic() + self._broker.endpoint.request_timeout_s
+        while True:
+            self.collect(execution_session)
+            active = [order for order in active if not order.view.final]
+            if not active:
+                return
+            if wall.monotonic() > patience:
+                break
+            wall.sleep(0.05)
+        text = {"text": "the broker did not confirm the cancellation"}
+        self._book.note(OrderEvent(o.ref, Kind.UNKNOWN, now, text) for o in active)
+        self._book.commit(execution_session)
+        for order in active:
+            self._note(f"{order.intent['symbol']}: cancellation of {order.ref} not confirmed")
+
+    def collect(self, execution_session: date) -> None:
+        """Take in everything that the broker has written up to now."""
+        self._broker.broker_time()
+        now, instant = self._clock.now(), wall.perf_counter()
+        happened = self._broker.happenings(now)
+        latency = {}
+        for execution in happened.executions:
+            order = self._book.orders.get(execution.order_ref)
+            if order is not None and order.sent_at and order.sent_monotonic:
+                # Desk time stands still between steps of the embedded venue: take the longer.
+                desk = (now - order.sent_at).total_seconds()
+                latency[execution.exec_id] = 1000 * max(desk, instant - order.sent_monotonic)
+        self._book.note(happened.events)
+        self._book.note_executions(happened.executions, latency)
+        self._book.note_commissions(
+            {exec_id: report.commission for exec_id, report in happened.commissions.items()}
+        )
+        self._book.commit(execution_session)
+        if happened.connection_lost:
+            raise BrokerError(
+                f"the connection was lost while orders work ({happened.connection_lost}): "
+                "run the session again, it reconciles before it goes on"
+            )
