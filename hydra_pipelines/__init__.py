@@ -1,13 +1,16 @@
 """A daily machine-learning equity desk. `-m hydra_pipelines` is a Dagster code location.
 
-Importing this package imports nothing else: `defs` is built when somebody asks for it.
+Importing this package imports nothing else: the definitions are built when somebody asks for them.
 """
 
 from typing import Any
 
+# Not `defs` or `definitions`: importing the modules of these names would hide the attribute.
+_DEFINITIONS = "dagster_definitions"
+
 
 def __getattr__(name: str) -> Any:
-    if name == "defs":
+    if name == _DEFINITIONS:
         from hydra_pipelines.definitions import defs
 
         return defs
@@ -16,4 +19,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     # Dagster looks for definitions among the names that a module lists.
-    return [*globals(), "defs"]
+    return [*globals(), _DEFINITIONS]

@@ -220,7 +220,7 @@ def make_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredicto
 
     Raises ValueError for an equity that is not above 0 and for amounts that can't be right.
     """
-    by_symbol = np.argsort(np.array(inputs.symbols))
+    by_symbol = _by_symbol(inputs.symbols)
     plan_id = _plan_id(inputs, limits, slippage, by_symbol)
     # Most names of a universe are neither held nor wanted; the rest of the work is without them,
     # and in the order of symbols, so that ties fall by symbol.
@@ -243,6 +243,13 @@ def make_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippagePredicto
         rows=_rows(inputs, book, sized, shares, slippage, plan_id),
         notes=_notes(inputs, book, sized, shares, notes),
     )
+
+
+def _by_symbol(symbols: tuple[str, ...]) -> np.ndarray:
+    """Indices (N,) of the names in ascending order; quick where they are in order already."""
+    if tuple(sorted(symbols)) == symbols:
+        return np.arange(len(symbols))
+    return np.array(sorted(range(len(symbols)), key=symbols.__getitem__), dtype=np.int64)
 
 
 def _concerned(inputs: PlanInputs) -> np.ndarray:
