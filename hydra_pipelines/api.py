@@ -69,9 +69,10 @@ def _last_cycle(rows: Rows) -> Row | None:
         ),
         "orders": rows.value("SELECT count(*) FROM order_intents WHERE session = ?", session),
         "denied": rows.value(
-            "SELECT count(*) FROM risk_decisions d WHERE NOT approved "
-            "AND starts_with(order_ref, strftime(?::DATE, '%Y%m%d'))",
-            session,
+            "SELECT count(*) FROM (SELECT r.plan_row FROM risk_decisions r JOIN plan_rows p "
+            "ON r.plan_row = format('{}-{:04d}', p.plan_id, p.sequence) WHERE p.plan_id = ? "
+            "GROUP BY r.plan_row HAVING NOT bool_or(r.approved))",
+            [plan["plan_id"]],
         ),
         "unknown_orders": _unknown_orders(rows),
         "fills": rows.value(

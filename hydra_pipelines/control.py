@@ -43,14 +43,14 @@ class Control:
 
     @property
     def kill_switch(self) -> bool:
-        return self._switch("kill_switch", "off") == "on"
+        return self._switch("kill_switch", "off") != "off"
 
     def set_kill_switch(self, on: bool, reason: str) -> None:
         self._set_switch("kill_switch", "on" if on else "off", reason)
 
     @property
     def agent_paused(self) -> bool:
-        return self._switch("agent", "running") == "paused"
+        return self._switch("agent", "running") != "running"
 
     def set_agent_paused(self, paused: bool, reason: str) -> None:
         self._set_switch("agent", "paused" if paused else "running", reason)

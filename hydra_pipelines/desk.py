@@ -139,6 +139,10 @@ class Desk:
 
         return WorkSettings(**self.settings.execution.model_dump())
 
+    def sends_nothing(self, dry_run: bool) -> bool:
+        """Whether a run with this flag is a dry run; in mode `dry_run` every run is."""
+        return dry_run or self.settings.mode == "dry_run"
+
     @property
     def embedded(self) -> bool:
         return self.settings.broker.venue == "embedded"

@@ -10,6 +10,7 @@ Sessions are `datetime.date`; instants are aware datetimes in UTC.
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import os
 import tempfile
@@ -31,6 +32,10 @@ class NotASession(ValueError):
     """A date on which the exchange does not trade, or that lies outside the calendar."""
 
 
+class UnknownCalendar(ValueError):
+    """There is no exchange calendar of that name."""
+
+
 @dataclass(frozen=True)
 class Calendar:
     """The sessions of one exchange, ascending, with their opening and closing instants (UTC)."""
@@ -45,25 +50,33 @@ class Calendar:
         """The calendar `name` (for example `XNYS`), from the cache or made anew.
 
         The cache is keyed by the calendar, the library's version and the current year, so that a
-        library update or a new year makes it anew. Raises ValueError for an unknown name.
+        library update or a new year makes it anew; so does a file that can't be right. Raises
+        UnknownCalendar.
         """
         key = f"{name}-{version('exchange_calendars')}-{datetime.now(UTC).year}"
         path = cache_dir / f"sessions-{key}.json"
         try:
-            raw = json.loads(path.read_text())
-            rows = raw["rows"]
-        except (OSError, ValueError, KeyError):
+            return cls._from_rows(name, json.loads(path.read_text())["rows"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             rows = _schedule(name)
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=cache_dir, prefix=".sessions-")
-            with os.fdopen(handle, "w") as out:
-                json.dump({"rows": rows}, out, separators=(",", ":"))
-            os.replace(temporary, path)
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=cache_dir, prefix=".sessions-")
+        with os.fdopen(handle, "w") as out:
+            json.dump({"rows": rows}, out, separators=(",", ":"))
+        os.replace(temporary, path)
+        return cls._from_rows(name, rows)
+
+    @classmethod
+    def _from_rows(cls, name: str, rows: list[tuple[int, int, int]]) -> Calendar:
+        """Rows of (ordinal of the session, opening, closing in seconds of Unix time)."""
+        days, opens, closes = zip(*rows, strict=True)
+        if any(following <= day for day, following in itertools.pairwise(days)):
+            raise ValueError("sessions do not ascend")
         return cls(
             name=name,
-            sessions=tuple(date.fromordinal(row[0]) for row in rows),
-            opens=tuple(datetime.fromtimestamp(row[1], UTC) for row in rows),
-            closes=tuple(datetime.fromtimestamp(row[2], UTC) for row in rows),
+            sessions=tuple(date.fromordinal(day) for day in days),
+            opens=tuple(datetime.fromtimestamp(seconds, UTC) for seconds in opens),
+            closes=tuple(datetime.fromtimestamp(seconds, UTC) for seconds in closes),
         )
 
     def is_session(self, day: date) -> bool:
@@ -134,6 +147,10 @@ class Calendar:
             day += timedelta(days=1)
 
 
+class ClockError(RuntimeError):
+    """Desk time can't be told or moved on: the venue that keeps it does not answer, or refuses."""
+
+
 class Clock(Protocol):
     """Desk time: the wall clock with IBKR, the venue's clock when embedded."""
 
@@ -166,7 +183,7 @@ def _schedule(name: str) -> list[tuple[int, int, int]]:
             end=date(datetime.now(UTC).year + _YEARS_AHEAD, 12, 31).isoformat(),
         )
     except exchange_calendars.errors.InvalidCalendarName as error:
-        raise ValueError(
+        raise UnknownCalendar(
             f"market.calendar: {name!r} is not an exchange calendar; use a name such as XNYS"
         ) from error
     schedule = calendar.schedule

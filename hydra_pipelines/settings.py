@@ -1,18 +1,20 @@
 """Every setting of the desk, typed and documented, and nothing else.
 
 Sources, the first that has a value wins: the environment (`HYDRA_...`, nested with two
-underscores, and the usual `IBKR_...` names), `.env`, `hydra.yaml`, the defaults below.
-Relative paths are relative to the folder that holds `hydra.yaml`.
+underscores), the usual `IBKR_...` names there or in `.env`, `.env`, `hydra.yaml`, the defaults
+below. Relative paths are relative to the folder that holds `hydra.yaml`.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -21,17 +23,17 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableValue
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PREFIX = "HYDRA_"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Exposure = Annotated[float, Field(gt=0, le=10)]
+"""A multiple of equity."""
 Usd = Annotated[Decimal, Field(gt=0)]
-
-PAPER_PORTS = (4002, 7497, 4004)
-LIVE_PORTS = (4001, 7496, 4003)
 
 
 class SettingsError(ValueError):
@@ -39,7 +41,8 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An infinite limit would be none, and comparisons with NaN are never true.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MarketSettings(_Section):
@@ -89,7 +92,7 @@ class SignalSettings(_Section):
     method: Literal["rank", "threshold", "zscore"] = "rank"
     top_fraction: Fraction = 0.10
     bottom_fraction: Fraction = 0.0
-    threshold: float = 0.0
+    threshold: Annotated[float, Field(ge=0)] = 0.0
     zscore: Positive = 1.0
     allow_short: bool = False
 
@@ -97,13 +100,13 @@ class SignalSettings(_Section):
 class StrategySettings(_Section):
     """One hypothesis: what it looks at, how it is trained, how it is traded."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Z]+-\d{4}-\d{3}$")]
+    id: Annotated[str, Field(pattern=r"^[A-Z]{2,8}-[0-9]{4}-[0-9]{3}$")]
     title: Annotated[str, Field(min_length=1)]
     family: Literal["ridge", "momentum"]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
     label_horizon: Annotated[int, Field(ge=1, le=63)] = 5
     """Sessions over which the predicted return is earned."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, float] = {}
     signal: SignalSettings = SignalSettings()
     capital_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     status: Literal["research", "deployed", "retired"] = "research"
@@ -116,9 +119,9 @@ class PlanSettings(_Section):
     max_position_weight: Fraction = 0.10
     position_headroom: Fraction = 0.05
     """Targets stop short of the position limit by this share of it, to leave room for drift."""
-    gross_cap: Positive = 1.0
-    net_cap: Positive = 1.0
-    min_order_usd: Positive = 100
+    gross_cap: Exposure = 1.0
+    net_cap: Exposure = 1.0
+    min_order_usd: Usd = Decimal(100)
     turnover_band: Fraction = 0.005
     """Differences below this share of equity are not traded."""
     cash_buffer: Fraction = 0.0025
@@ -145,8 +148,8 @@ class RiskSettings(_Section):
     max_order_notional: Usd = Decimal("250000")
     max_position_weight: Fraction = 0.10
     max_positions: Annotated[int, Field(ge=1)] = 20
-    gross_cap: Positive = 1.0
-    net_cap: Positive = 1.0
+    gross_cap: Exposure = 1.0
+    net_cap: Exposure = 1.0
     cash_buffer: Fraction = 0.0025
     max_adv_share: Fraction = 0.01
     collar_last_close: Fraction = 0.10
@@ -180,42 +183,18 @@ class LedgerSettings(_Section):
     """How long a writer waits for another before it gives up with an error."""
 
 
-class _IbkrEnvironment(EnvSettingsSource):
-    """Maps the names that IBKR tools commonly use onto `broker.*`."""
-
-    NAMES: ClassVar[dict[str, str]] = {
-        "IBKR_HOST": "host",
-        "IBKR_PORT": "port",
-        "IBKR_CLIENT_ID": "client_id",
-        "IBKR_ACCOUNT": "account",
-    }
-
-    def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, str | None]):
-        self._values = values
-        super().__init__(settings_cls)
-
-    def __call__(self) -> dict[str, Any]:
-        broker = {
-            field: self._values[name]
-            for name, field in self.NAMES.items()
-            if self._values.get(name)
-        }
-        out: dict[str, Any] = {"broker": broker} if broker else {}
-        paper = (self._values.get("IBKR_PAPER_TRADING") or "").strip().lower()
-        if paper in ("false", "0", "no"):
-            out["mode"] = "live"
-        elif paper not in ("", "true", "1", "yes"):
-            raise SettingsError(
-                f"IBKR_PAPER_TRADING is {paper!r}; it takes true or false (unset means true)"
-            )
-        return out
-
-
 class Settings(BaseSettings):
     """All settings of one desk. Made by `load_settings`, immutable afterwards."""
 
+    # Made directly it takes what it is given, and looks nowhere else.
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
     model_config = SettingsConfigDict(
-        env_prefix="HYDRA_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     root: Path = PROJECT_ROOT
@@ -250,7 +229,7 @@ class Settings(BaseSettings):
 
     @property
     def data_path(self) -> Path:
-        return (self.root / self.data_dir).resolve()
+        return (self.root / self.data_dir.expanduser()).resolve()
 
     @property
     def lake_path(self) -> Path:
@@ -298,52 +277,154 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
     overrides: values that win over every other source, by field name.
     Raises SettingsError that names each bad value and where it is.
     """
-    root = Path(root or os.environ.get("HYDRA_ROOT") or PROJECT_ROOT).resolve()
-    yaml_file, env_file = root / "hydra.yaml", root / ".env"
-
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            dotenv = _DotEnv(settings_cls, env_file=env_file)
-            return (
-                init_settings,
-                env_settings,
-                _IbkrEnvironment(settings_cls, {**dotenv.upper(), **os.environ}),
-                dotenv,
-                YamlConfigSettingsSource(settings_cls, yaml_file=yaml_file),
-            )
-
+    root = Path(root or os.environ.get("HYDRA_ROOT") or PROJECT_ROOT).expanduser().resolve()
+    if not root.is_dir():
+        raise SettingsError(f"there is no folder {root}: set HYDRA_ROOT to where hydra.yaml is")
+    dotenv = _DotEnv(Settings, env_file=root / ".env")
+    names = {**dotenv.upper(), **os.environ}
+    _reject_strange_names(dotenv.upper(), ".env")
+    _reject_strange_names(os.environ, "the environment")
     try:
-        loaded = Loaded(root=root, **overrides)
+        sources = {
+            "the call": {"root": root, **overrides},
+            "the environment": EnvSettingsSource(Settings)(),
+            "the IBKR_ names": _from_ibkr_names(names),
+            ".env": dotenv(),
+            "hydra.yaml": _read_yaml(root / "hydra.yaml"),
+        }
+        settings = Settings(**functools.reduce(_over, sources.values()))
+    except UnreadableValue as error:
+        raise SettingsError(
+            f"{error}: there, lists and whole sections are written in JSON, and a single value of "
+            f"a section as {PREFIX}SECTION__NAME"
+        ) from error
     except ValidationError as error:
-        where = f"{yaml_file.name}, {env_file.name} or the environment"
-        lines = [
-            f"  {'.'.join(str(part) for part in e['loc']) or 'settings'}: "
-            f"{e['msg'].removeprefix('Value error, ')}"
-            + (f" (got {e['input']!r})" if e["type"] != "value_error" else "")
-            for e in error.errors()
-        ]
-        raise SettingsError(f"settings of {root} ({where}):\n" + "\n".join(lines)) from error
-    except SettingsError:
-        raise
-    except Exception as error:
-        raise SettingsError(f"{yaml_file} can't be read: {error}") from error
-    return Settings.model_construct(**{k: getattr(loaded, k) for k in Settings.model_fields})
+        lines = [_explained(found, sources) for found in error.errors()]
+        raise SettingsError(f"settings of {root}:\n" + "\n".join(lines)) from error
+    if settings.mode == "live" and _is_paper(names):
+        raise SettingsError(
+            "mode is live but IBKR_PAPER_TRADING is true: change the one that is not meant"
+        )
+    return settings
 
 
 class _DotEnv(DotEnvSettingsSource):
     """`.env` holds other tools' names too: only `HYDRA_...` of it are settings of ours."""
 
     def __call__(self) -> dict[str, Any]:
-        known = {name.lower() for name in self.settings_cls.model_fields}
-        return {k: v for k, v in super().__call__().items() if k.lower() in known}
+        return {k: v for k, v in super().__call__().items() if k in self.settings_cls.model_fields}
 
-    def upper(self) -> dict[str, str | None]:
-        return {k.upper(): v for k, v in self.env_vars.items()}
+    def upper(self) -> dict[str, str]:
+        return {name.upper(): value or "" for name, value in self.env_vars.items()}
+
+
+def _from_ibkr_names(names: Mapping[str, str]) -> dict[str, Any]:
+    """Settings by the names that IBKR tools commonly use."""
+    broker = {
+        field: names[name]
+        for name, field in (
+            ("IBKR_HOST", "host"),
+            ("IBKR_PORT", "port"),
+            ("IBKR_CLIENT_ID", "client_id"),
+            ("IBKR_ACCOUNT", "account"),
+        )
+        if names.get(name)
+    }
+    out: dict[str, Any] = {"broker": broker} if broker else {}
+    return {**out, "mode": "live"} if _is_paper(names) is False else out
+
+
+def _is_paper(names: Mapping[str, str]) -> bool | None:
+    """What IBKR_PAPER_TRADING says; None where it says nothing."""
+    text = names.get("IBKR_PAPER_TRADING", "").strip().lower()
+    if text in ("true", "1", "yes"):
+        return True
+    if text in ("false", "0", "no"):
+        return False
+    if text:
+        raise SettingsError(
+            f"IBKR_PAPER_TRADING is {text!r}; it takes true or false (unset means true)"
+        )
+    return None
+
+
+def _over(high: dict[str, Any], low: Mapping[str, Any]) -> dict[str, Any]:
+    """Two sources as one; where both have a value the first one's is kept."""
+    out = {**low, **high}
+    for name in high.keys() & low.keys():
+        if isinstance(high[name], dict) and isinstance(low[name], dict):
+            out[name] = _over(high[name], low[name])
+    return out
+
+
+def _reject_strange_names(names: Iterable[str], place: str) -> None:
+    """Refuse what looks like one of our settings and is none; other tools' names pass."""
+    fields = [name.upper() for name in Settings.model_fields]
+    sections = [
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.default, _Section)
+    ]
+    for name in sorted(names):
+        given = name.upper().removeprefix(PREFIX)
+        if given == name.upper() or given.partition("__")[0] in fields:
+            continue
+        section = next((s for s in sections if given.startswith(f"{s}_")), None)
+        if section:
+            meant = [f"{section}__{given.removeprefix(section).lstrip('_')}"]
+        else:
+            meant = difflib.get_close_matches(given, fields, n=1, cutoff=0.75)
+        if meant:
+            raise SettingsError(
+                f"{name} in {place} is not a setting; did you mean {PREFIX}{meant[0]}?"
+            )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The content of `hydra.yaml`; empty where there is no such file."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise SettingsError(f"{path}, line {line}: {key.value} is given twice")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} can't be read: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise SettingsError(f"{path} holds no settings by name, but a {type(content).__name__}")
+    return content or {}
+
+
+def _explained(found: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line for one error: the setting, the place it comes from, what is wrong, the value."""
+    path = tuple(found["loc"])
+    place = next((name for name, values in sources.items() if _holds(values, path)), None)
+    text = f"  {'.'.join(str(part) for part in path) or 'settings'}"
+    text += f" (in {place})" if path and place else ""
+    if found["type"] == "extra_forbidden":
+        return f"{text}: there is no such setting"
+    if found["type"] == "value_error":
+        return f"{text}: {found['msg'].removeprefix('Value error, ')}"
+    return f"{text}: {found['msg']} (got {found['input']!r})"
+
+
+def _holds(values: Any, path: Sequence[str | int]) -> bool:
+    """Whether nested settings have a value at a path."""
+    try:
+        for part in path:
+            values = values[part]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True

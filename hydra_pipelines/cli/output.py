@@ -37,7 +37,7 @@ def readable_errors() -> Iterator[None]:
     """Known errors as one line and their exit code, without a stack trace."""
     from hydra_pipelines.control import ControlError
     from hydra_pipelines.ledger.store import LedgerError, LedgerMissing
-    from hydra_pipelines.sessions import NotASession
+    from hydra_pipelines.sessions import ClockError, NotASession
     from hydra_pipelines.settings import SettingsError
 
     try:
@@ -46,7 +46,7 @@ def readable_errors() -> Iterator[None]:
         fail(str(error), USAGE)
     except (LedgerMissing, ControlError) as error:
         fail(str(error), REFUSED)
-    except LedgerError as error:
+    except (LedgerError, ClockError) as error:
         fail(str(error), FAILURE)
 
 

@@ -27,11 +27,17 @@ def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
             f"session {session} is not over (desk time {now:%Y-%m-%d %H:%M} UTC); the latest "
             f"complete one is {desk.calendar.latest_complete(now)}"
         )
-    if dry_run or now < desk.calendar.close(execution):
+    if desk.sends_nothing(dry_run) or now < desk.calendar.close(execution):
         return
     latest = _latest_plan(desk)
     if latest is not None and latest["session"] == session and latest["status"] != "draft":
         return
+    if session == desk.next_session_due():
+        raise SessionRefused(
+            f"session {session} is the next one by the ledger, but the venue's clock is at "
+            f"{now:%Y-%m-%d %H:%M} UTC already: ledger and venue do not belong together. Bring "
+            f"back the ledger, or begin anew with an empty {desk.settings.data_path}"
+        )
     raise SessionRefused(
         f"session {session} can't be traded any more: its orders belong to {execution}, and desk "
         f"time is {now:%Y-%m-%d %H:%M} UTC. The next session due is {desk.next_session_due()}; "

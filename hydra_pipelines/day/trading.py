@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
-    from hydra_pipelines.execution.orders.manager import ExecutionReport
+    from hydra_pipelines.execution.orders.outcome import ExecutionReport
     from hydra_pipelines.execution.orders.review import MarketFacts
     from hydra_pipelines.execution.positions import Break
 
@@ -68,7 +68,7 @@ def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = F
     inputs = _plan_inputs(desk, session, account, positions, working)
     plan = make_plan(inputs, desk.plan_limits, desk.slippage)
     violations = tuple(plan_violations(plan, inputs, desk.plan_limits))
-    header, rows, notes = _plan_records(plan, inputs, dry_run)
+    header, rows, notes = _plan_records(plan, inputs, desk.sends_nothing(dry_run))
     if not violations:
         with desk.ledger.transaction() as tx:
             _open_books(desk, tx, account, session)
@@ -98,7 +98,7 @@ def execute_plan(
     """
     from hydra_pipelines.execution.orders.manager import OrderManager
 
-    if dry_run or desk.settings.mode == "dry_run":
+    if desk.sends_nothing(dry_run):
         return None
     lock = desk.settings.data_path / "execution.lock"
     try:
@@ -139,7 +139,7 @@ def sync_positions(
     from hydra_pipelines.execution.orders.book import OrderBook
     from hydra_pipelines.execution.positions import find_breaks, fold_fills, live_positions
 
-    if desk.clock.moves_by_waiting and not dry_run:
+    if desk.clock.moves_by_waiting and not desk.sends_nothing(dry_run):
         desk.clock.wait_until(desk.calendar.close(desk.calendar.next(session)))
     with desk.broker() as broker:
         broker.broker_time()

@@ -114,7 +114,8 @@ def _of_sequence(plan: OrderPlan) -> Iterator[str]:
 def _of_silence(plan: OrderPlan, inputs: PlanInputs) -> Iterator[str]:
     noted = {note.symbol for note in plan.notes}
     for name in _names(plan, inputs):
-        if name.weight == 0 and name.position and not name.row and name.symbol not in noted:
+        left = name.position + name.working
+        if name.weight == 0 and left and not name.row and name.symbol not in noted:
             yield f"{name.symbol} should be exited, has no order, and no note says why"
 
 

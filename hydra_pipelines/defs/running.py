@@ -12,7 +12,7 @@ from hydra_pipelines.control import ControlError
 from hydra_pipelines.day.session import SessionRefused
 from hydra_pipelines.defs.jobs import DRY_RUN_TAG
 from hydra_pipelines.ledger.store import LedgerError
-from hydra_pipelines.sessions import NotASession
+from hydra_pipelines.sessions import ClockError, NotASession
 from hydra_pipelines.settings import SettingsError
 
 
@@ -31,7 +31,15 @@ def saying(context: dg.AssetExecutionContext) -> Callable[[str], None]:
 @contextmanager
 def readable_errors(*expected: type[Exception]) -> Iterator[None]:
     """Turn refusals that need no stack trace into a failure with their message, not retried."""
-    known = (SettingsError, NotASession, SessionRefused, LedgerError, ControlError, *expected)
+    known = (
+        SettingsError,
+        NotASession,
+        SessionRefused,
+        ClockError,
+        LedgerError,
+        ControlError,
+        *expected,
+    )
     try:
         yield
     except known as error:

@@ -34,10 +34,17 @@ def append_events(
 
 
 def insert_risk_decisions(tx: Transaction, decisions: Sequence[Mapping[str, Any]]) -> None:
-    """Append decisions with their inputs; approved or not."""
+    """Append decisions, approved or not; their `inputs` are the gate's, with the `order` judged."""
     tx.insert(
         "risk_decisions",
-        [{**d, "inputs": json.dumps(d["inputs"], default=str)} for d in decisions],
+        [
+            {
+                **decision,
+                "plan_row": decision["inputs"]["order"]["plan_row"],
+                "inputs": json.dumps(decision["inputs"], default=str),
+            }
+            for decision in decisions
+        ],
     )
 
 
@@ -53,7 +60,9 @@ def orders(
         where, parameters = "session = ?", [session]
     if unfinished:
         where += (
-            " AND order_ref NOT IN (SELECT order_ref FROM order_events WHERE event = 'finished')"
+            " AND order_ref NOT IN (SELECT order_ref FROM order_events "
+            "WHERE event IN ('finished', 'reopened') "
+            "GROUP BY order_ref HAVING arg_max(event, seq) = 'finished')"
         )
     intents = rows.query(
         f"SELECT * FROM order_intents WHERE {where} ORDER BY recorded_at, order_id", parameters

@@ -8,6 +8,7 @@ of the family files beside this one.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -40,7 +41,17 @@ class Rows:
     """A connection inside a transaction or a snapshot: queries in, plain rows out."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
-        self._connection = connection
+        self._open: duckdb.DuckDBPyConnection | None = connection
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._open is None:
+            raise LedgerError("this ledger transaction or snapshot is over: open a new one")
+        return self._open
+
+    def close(self) -> None:
+        """Refuse everything from here on, for whoever kept this beyond its block."""
+        self._open = None
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         cursor = self._connection.execute(sql, list(parameters))
@@ -73,6 +84,9 @@ class Transaction(Rows):
         missing = [name for name in names if name not in types]
         if missing:
             raise LedgerError(f"the ledger has no column {table}.{missing[0]}")
+        uneven = next((row.keys() ^ rows[0].keys() for row in rows if row.keys() != set(names)), ())
+        if uneven:
+            raise LedgerError(f"rows for {table} differ in their columns: {', '.join(uneven)}")
         # One list parameter per column: two orders of magnitude faster than a statement per row.
         columns = ", ".join(f"unnest(CAST(? AS {types[name]}[])) AS {name}" for name in names)
         self._connection.execute(
@@ -120,47 +134,91 @@ class Ledger:
         if self._in_transaction:
             raise LedgerError("ledger transactions don't nest: pass the open one on")
         with self.session():
-            assert self._connection is not None
-            self._connection.execute("BEGIN")
+            import duckdb
+
+            connection = self._connection
+            assert connection is not None
+            connection.execute("BEGIN")
             self._in_transaction = True
+            tx = Transaction(connection)
             try:
-                yield Transaction(self._connection)
-                self._connection.execute("COMMIT")
+                yield tx
+                connection.execute("COMMIT")
                 self.transactions += 1
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+            except BaseException as error:
+                # A commit that failed has rolled back already.
+                with contextlib.suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
+                if isinstance(error, duckdb.OperationalError):
+                    raise LedgerError(f"{self.path} can't be written: {error}") from error
                 raise
             finally:
                 self._in_transaction = False
+                tx.close()
 
     @contextmanager
     def snapshot(self) -> Iterator[Rows]:
-        """The published state, read-only. Raises LedgerMissing before the first publish."""
+        """The published state, read-only; published anew first where the file is gone or unfit.
+
+        Raises LedgerMissing where nothing was ever written.
+        """
+        if not (self.snapshot_path.exists() or self.path.exists()):
+            raise LedgerMissing(f"no ledger at {self.path} yet: run a first cycle: `hydra cycle`")
+        try:
+            connection = self._attached_snapshot()
+        except LedgerError:
+            if not self.path.exists():
+                raise
+            self.publish()
+            connection = self._attached_snapshot()
+        rows = Rows(connection)
+        try:
+            yield rows
+        finally:
+            rows.close()
+            connection.close()
+
+    def _attached_snapshot(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        if not self.snapshot_path.exists():
-            raise LedgerMissing(
-                f"no ledger at {self.snapshot_path} yet: run a first cycle with `hydra cycle`"
-            )
-        connection = duckdb.connect(str(self.snapshot_path), read_only=True)
+        # Attached to a database of its own: a direct connection would be shared within the process
+        # by path, and show the old file for as long as anybody reads from that.
+        connection = duckdb.connect(":memory:")
         try:
-            yield Rows(connection)
-        finally:
+            connection.execute(f"ATTACH '{_quoted(self.snapshot_path)}' AS ledger (READ_ONLY)")
+            connection.execute("USE ledger")
+            connection.execute("SET TimeZone = 'UTC'")
+            have, known = _schema_version(connection), max(_schema_files())
+            if have != known:
+                raise LedgerError(
+                    f"{self.snapshot_path} has schema version {have}, this program reads {known}"
+                )
+        except duckdb.Error as error:
             connection.close()
+            raise LedgerError(f"{self.snapshot_path} can't be read: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def publish(self) -> None:
         """Replace the readers' snapshot by the committed state."""
+        if self._in_transaction:
+            raise LedgerError("the ledger is published after a transaction, not within one")
         new = self.snapshot_path.with_name(f".{self.snapshot_path.name}.{os.getpid()}")
         with self.session():
-            assert self._connection is not None
-            new.unlink(missing_ok=True)
+            connection = self._connection
+            assert connection is not None
+            # The lock is ours: what lies here was left by a process that was killed.
+            for left in self.path.parent.glob(f".{self.snapshot_path.name}.*"):
+                left.unlink(missing_ok=True)
             try:
-                self._connection.execute(f"ATTACH '{_quoted(new)}' AS published")
+                connection.execute(f"ATTACH '{_quoted(new)}' AS published")
                 try:
-                    (name,) = self._connection.execute("SELECT current_database()").fetchone() or ()
-                    self._connection.execute(f'COPY FROM DATABASE "{name}" TO published')
+                    (name,) = connection.execute("SELECT current_database()").fetchone() or ()
+                    connection.execute(f'COPY FROM DATABASE "{name}" TO published')
                 finally:
-                    self._connection.execute("DETACH published")
+                    connection.execute("DETACH published")
                 os.replace(new, self.snapshot_path)
             finally:
                 new.unlink(missing_ok=True)
@@ -181,7 +239,13 @@ class Ledger:
             try:
                 connection = duckdb.connect(str(self.path))
                 break
-            except duckdb.IOException as error:
+            except duckdb.Error as error:
+                if "lock" not in str(error).lower():
+                    raise LedgerError(
+                        f"{self.path} can't be opened: {error}; move it aside to begin anew, or "
+                        f"go on from the last published state by putting {self.snapshot_path.name} "
+                        "in its place"
+                    ) from error
                 # Somebody opened the live file past the lock (a DuckDB shell, for example).
                 if time.monotonic() > deadline:
                     raise LedgerBusy(
@@ -204,9 +268,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS schema_versions (number INTEGER PRIMARY KEY, name VARCHAR, "
         "applied_at TIMESTAMPTZ)"
     )
-    row = connection.execute("SELECT coalesce(max(number), 0) FROM schema_versions").fetchone()
-    have = row[0] if row else 0
-    files = {int(f.name.split("_")[0]): f for f in SCHEMA_DIR.glob("[0-9]*.sql")}
+    have, files = _schema_version(connection), _schema_files()
     if have > max(files):
         raise LedgerError(
             f"the ledger has schema version {have}, this program knows up to {max(files)}: "
@@ -224,6 +286,15 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def _schema_files() -> dict[int, Path]:
+    return {int(file.name.split("_")[0]): file for file in SCHEMA_DIR.glob("[0-9]*.sql")}
+
+
+def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute("SELECT coalesce(max(number), 0) FROM schema_versions").fetchone()
+    return row[0] if row else 0
 
 
 @contextmanager

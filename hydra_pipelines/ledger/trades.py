@@ -43,8 +43,8 @@ def set_commissions(tx: Transaction, commissions: Mapping[str, Decimal]) -> None
     """Fill in commissions by execution id; they come after their fills, sometimes much later."""
     if commissions:
         tx.execute(
-            "UPDATE executed_trades SET commission = c.commission "
-            "FROM (SELECT unnest(?) AS exec_id, unnest(CAST(? AS DECIMAL(18, 4)[])) AS commission) c "
+            "UPDATE executed_trades SET commission = c.commission FROM (SELECT "
+            "unnest(?) AS exec_id, unnest(CAST(? AS DECIMAL(18, 4)[])) AS commission) c "
             "WHERE executed_trades.exec_id = c.exec_id",
             [list(commissions), list(commissions.values())],
         )
@@ -54,7 +54,8 @@ def fills(rows: Rows, account: str) -> list[dict[str, Any]]:
     """All fills of an account in the order they happened: what positions are folded from."""
     return rows.query(
         "SELECT exec_key, exec_id, session, executed_at, symbol, side, quantity, price, "
-        "commission, strategies FROM executed_trades WHERE account = ? ORDER BY executed_at, exec_key",
+        "commission, strategies FROM executed_trades WHERE account = ? "
+        "ORDER BY executed_at, exec_key",
         [account],
     )
 
@@ -67,4 +68,4 @@ def missing_commissions(rows: Rows, account: str) -> int:
 
 def _correction(exec_id: str) -> int:
     tail = exec_id.rpartition(".")[2]
-    return int(tail) if tail.isdigit() else (0 if exec_id else -1)
+    return int(tail) if tail.isdecimal() else (0 if exec_id else -1)

@@ -1,8 +1,8 @@
 """The model registry: which version of a strategy trades, and its arrays, verified.
 
 Here belong versions, aliases, promotion and the loading of inference arrays. `champion` trades,
-`previous` is where a rollback goes. Training is not here, nor is the record of who promoted what
-and why: the caller keeps that.
+`challenger` waits, `previous` is where a rollback goes. Training is not here, nor is the record of
+who promoted what and why: the caller keeps that.
 
 Reading the champion of an SQLite registry goes by SQL and imports nothing heavy, for it is on the
 path of every daily cycle; everything that writes goes through MLflow.
@@ -28,6 +28,7 @@ from hydra_pipelines.models.inference import LinearModel, ModelFileError, sha256
 from hydra_pipelines.models.reference import Reference
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 PREVIOUS = "previous"
 INFERENCE_FILE = "inference.npz"
 REFERENCE_FILE = "reference.npz"
@@ -201,29 +202,32 @@ class Registry:
         self, strategy_id: str, run_id: str, model_id: str, tags: Mapping[str, str]
     ) -> int:
         """Add a logged model as a version of the strategy's model and return its number."""
-        client = self._client()
         # MLflow looks the logged model up in the process's store, whatever the client's is.
         import_mlflow().set_tracking_uri(self.uri)
-        if not client.search_registered_models(f"name = '{strategy_id}'"):
-            client.create_registered_model(strategy_id)
-        made = client.create_model_version(
-            strategy_id, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+        if not self._ask("search_registered_models", f"name = '{strategy_id}'"):
+            self._ask("create_registered_model", strategy_id)
+        made = self._ask(
+            "create_model_version",
+            strategy_id,
+            f"models:/{model_id}",
+            run_id=run_id,
+            tags=dict(tags),
+            model_id=model_id,
         )
         return int(made.version)
 
     def add_files(self, model_id: str, files: Mapping[str, bytes]) -> None:
         """Put files beside a logged model, by name."""
-        client = self._client()
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 path = Path(folder, name)
                 path.write_bytes(content)
-                client.log_model_artifact(model_id, str(path))
+                self._ask("log_model_artifact", model_id, str(path))
 
     def set_alias(self, strategy_id: str, alias: str, number: int) -> None:
         """Move an alias to a version. Raises NoSuchVersion."""
         self.version(strategy_id, number)
-        self._client().set_registered_model_alias(strategy_id, alias, str(number))
+        self._ask("set_registered_model_alias", strategy_id, alias, str(number))
 
     def promote(self, strategy_id: str, number: int) -> Promotion:
         """Let a version trade, and keep the one it replaces under the alias `previous`.
@@ -322,10 +326,10 @@ class Registry:
                 f"registry {self._database}: {error}; it is made by the first training"
             ) from error
 
-    def _ask(self, method: str, *arguments: object) -> Any:
+    def _ask(self, method: str, *arguments: object, **options: object) -> Any:
         client = self._client()
         try:
-            return getattr(client, method)(*arguments)
+            return getattr(client, method)(*arguments, **options)
         except Exception as error:
             raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
 

@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydra_pipelines.features.panel import FeaturePanel
-from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.features.panel import FeatureError, FeaturePanel
+from hydra_pipelines.market.bars import BarPanel, MarketDataError
 from hydra_pipelines.models.backtest import Backtest, backtest
 from hydra_pipelines.models.families import TRUSTED_TYPES, build_pipeline, export_linear
 from hydra_pipelines.models.inference import LinearModel, sha256
 from hydra_pipelines.models.labels import make_labels
 from hydra_pipelines.models.plots import line_chart
 from hydra_pipelines.models.reference import Reference, make_reference
-from hydra_pipelines.models.registry import INFERENCE_FILE, REFERENCE_FILE, Registry, import_mlflow
+from hydra_pipelines.models.registry import (
+    INFERENCE_FILE,
+    REFERENCE_FILE,
+    Registry,
+    RegistryUnavailable,
+    import_mlflow,
+)
 from hydra_pipelines.models.strategies import StrategySpec
 from hydra_pipelines.models.validation import (
     MIN_TRAIN_SESSIONS,
@@ -114,8 +120,8 @@ def train(
     """Evaluate a strategy as of the close of a session, fit it on all that was known, register it.
 
     The same strategy on the same data gives the same inference arrays, bit for bit. No alias is
-    moved: that is promotion. Raises TrainingError where the history is too short, FeatureError
-    where a feature is missing, RegistryUnavailable where the registry can't be reached.
+    moved: that is promotion. Raises TrainingError where the history is too short or a feature is
+    missing, RegistryUnavailable where the registry can't be reached or written.
     """
     from threadpoolctl import threadpool_limits
 
@@ -130,9 +136,12 @@ def train(
         (*spec.features, "prediction"),
         [*data.x[data.complete].T, evaluation.predictions[~np.isnan(evaluation.predictions)]],
     )
-    run_id, model_id = _log(
-        spec, data, evaluation, pipeline, model, reference, registry, as_of, code_version
-    )
+    try:
+        run_id, model_id = _log(
+            spec, data, evaluation, pipeline, model, reference, registry, as_of, code_version
+        )
+    except (import_mlflow().MlflowException, OSError) as error:
+        raise RegistryUnavailable(f"strategy {spec.id} can't be logged: {error}") from error
     tags = {
         "inference_sha256": sha256(model.to_bytes()),
         "features": json.dumps(spec.features),
@@ -160,12 +169,16 @@ def training_data(
     """Features, labels and prices as they were known at the close of `as_of`.
 
     Labels are made from bars that end there, so none uses a later price. Sessions before the
-    first complete row of features are left out.
+    first complete row of features are left out. Raises TrainingError where nothing is left.
     """
     features, bars = features.up_to(as_of), bars.up_to(as_of)
-    snapshot = features.snapshot(as_of)
-    labels = make_labels(bars, spec.label_horizon)
-    x = features.values[:, features.columns(spec.features)].transpose(0, 2, 1)
+    try:
+        snapshot = features.snapshot(as_of)
+        columns = features.columns(spec.features)
+        labels = make_labels(bars, spec.label_horizon)
+    except (FeatureError, MarketDataError) as error:
+        raise TrainingError(f"strategy {spec.id}: {error}") from error
+    x = features.values[:, columns].transpose(0, 2, 1)
     started = np.flatnonzero((~np.isnan(x).any(axis=2)).any(axis=1))
     if not len(started):
         raise TrainingError(

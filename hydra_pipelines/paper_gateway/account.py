@@ -56,6 +56,10 @@ class Account:
         """Profit realised on the venue's date, by symbol, in units."""
         self._store = store
 
+    def symbols(self) -> set[str]:
+        """What is held."""
+        return {symbol for symbol, position in self.positions.items() if position.quantity}
+
     def position(self, symbol: str, con_id: int) -> Position:
         return self.positions.get(symbol) or Position(con_id)
 

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hydra_pipelines.paper_gateway.process import Endpoint
+from hydra_pipelines.sessions import ClockError
 
 
-class GatewayControlError(RuntimeError):
+class GatewayControlError(ClockError):
     """The gateway can't be reached, or refused; the text says why."""
 
 
@@ -43,7 +44,7 @@ class GatewayControl:
         self._call(op="shutdown")
 
     def _call(self, **request: Any) -> dict[str, Any]:
-        address = (self._endpoint.host, self._endpoint.control_port)
+        address = ("127.0.0.1", self._endpoint.control_port)
         line = json.dumps({"token": self._endpoint.token, **request}) + "\n"
         try:
             with socket.create_connection(address, timeout=self._timeout) as connection:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from hydra_pipelines.paper_gateway.prices import NoPricesError
 from hydra_pipelines.paper_gateway.server import Gateway
 from hydra_pipelines.paper_gateway.venue import VenueError
 from hydra_pipelines.paper_gateway.wire import MAX_VERSION, MIN_VERSION
@@ -58,7 +59,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             return await self._do(_request(line, self.token))
-        except (ControlError, VenueError) as error:
+        except (ControlError, NoPricesError, VenueError) as error:
             return {"error": str(error)}
         except Exception as error:
             self._gateway.fail()

@@ -9,7 +9,7 @@ from hydra_pipelines.paper_gateway.contracts import Contract
 from hydra_pipelines.paper_gateway.prices import Bar
 from hydra_pipelines.paper_gateway.requests import HistoryRequest
 from hydra_pipelines.paper_gateway.venue import Venue
-from hydra_pipelines.paper_gateway.wire import ProtocolError, parse_time
+from hydra_pipelines.paper_gateway.wire import ProtocolError, parse_integer, parse_time
 from hydra_pipelines.sessions import NotASession
 
 _DAYS = {"W": 7, "M": 30.4375, "Y": 365.25}
@@ -61,9 +61,9 @@ def daily_bars(venue: Venue, contract: Contract, request: HistoryRequest) -> His
 def _extent(duration: str, end: datetime) -> tuple[int, datetime]:
     """The most bars a duration allows, and the instant it begins at."""
     amount, _, unit = duration.partition(" ")
-    if not amount.isdigit() or not 0 < int(amount) <= 10_000 or unit not in ("D", *_DAYS):
+    n = parse_integer(amount) or 0
+    if not 0 < n <= 10_000 or unit not in ("D", *_DAYS):
         raise HistoryError(321, f"duration {duration!r} is not supported; use n D, W, M or Y")
-    n = int(amount)
     if unit == "D":
         return n, end - timedelta(days=2 * n + 14)
     days = n * _DAYS[unit]

@@ -23,12 +23,13 @@ import hydra_pipelines
 from hydra_pipelines.paper_gateway.control import GatewayControl, GatewayControlError
 from hydra_pipelines.paper_gateway.money import to_units
 from hydra_pipelines.paper_gateway.process import ALREADY_RUNNING, LOG_FILE, PORT_FILE, Endpoint
+from hydra_pipelines.sessions import ClockError
 
 _POLL = 0.01
 _LOG_TAIL = 2_000
 
 
-class GatewayStartError(RuntimeError):
+class GatewayStartError(ClockError):
     """No gateway could be found or started; the text ends with what its log says."""
 
 
@@ -106,6 +107,8 @@ def _start(home: Path, arguments: Sequence[str], deadline: float) -> Endpoint:
     while time.monotonic() < deadline:
         found = find_running(home)
         if found:
+            if found.pid != process.pid:
+                process.terminate()
             return found
         code = process.poll()
         if code == ALREADY_RUNNING:

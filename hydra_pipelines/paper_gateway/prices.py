@@ -14,6 +14,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -65,6 +66,10 @@ class _Path:
     adv: float
 
 
+class NoPricesError(ValueError):
+    """The venue has no prices where it needs some; the text says where, and where it has."""
+
+
 class VenuePrices:
     """Closes, quotes and daily bars of a panel's symbols on the calendar's sessions."""
 
@@ -88,8 +93,19 @@ class VenuePrices:
         self._kept_for: date | None = None
         self._paths: dict[str, _Path | None] = {}
 
-    def has(self, session: date) -> bool:
-        return session in self._rows
+    def require(self, session: date, symbols: Iterable[str] = ()) -> None:
+        """Raises NoPricesError for a session without bars or a symbol the venue does not have."""
+        if session not in self._rows:
+            raise NoPricesError(
+                f"no prices for session {session}; "
+                f"the venue's prices run from {self.first} to {self.last}"
+            )
+        unknown = set(symbols) - self._columns.keys()
+        if unknown:
+            raise NoPricesError(
+                f"the account holds or works {', '.join(sorted(unknown))}, which the prices "
+                "do not have; start with prices that do"
+            )
 
     def quote(self, symbol: str, session: date, minute: int) -> Quote | None:
         """The quote `minute` minutes after the open; None where the symbol has no bar that day."""

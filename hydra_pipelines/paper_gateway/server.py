@@ -50,8 +50,8 @@ class Gateway:
         """Moves the venue's clock; returns when all that caused is written to the clients.
 
         Written means handed to each client's connection in order, so that the answer to whatever
-        a client asks afterwards comes after it. Raises VenueError and moves nothing for an
-        instant it can't go to.
+        a client asks afterwards comes after it. For an instant it can't go to it moves nothing
+        and raises VenueError or NoPricesError.
         """
         async with self._advancing:
             for milestone in self.venue.milestones(to):

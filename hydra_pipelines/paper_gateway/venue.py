@@ -59,26 +59,23 @@ class Venue:
     ) -> None:
         """Opens the account in `store`, or makes it at the close of the first session.
 
-        Raises VenueError where the file holds an account on other terms, or where the prices do
-        not cover what it needs.
+        Raises VenueError where the file holds an account on other terms, NoPricesError where the
+        prices do not cover what it needs.
         """
         self.prices = prices
         self.store = store
         self.terms = terms
         self.listing = Listing(prices.symbols)
         self._model = model or FillModel()
-        if not prices.has(terms.first_session):
-            raise VenueError(
-                f"no prices for the first session {terms.first_session}; "
-                f"the venue's prices run from {prices.first} to {prices.last}"
-            )
+        prices.require(terms.first_session)
         open_account(store, terms, calendar.close(terms.first_session))
         self.clock = ExchangeClock(calendar, datetime.fromisoformat(store.meta()["now"]))
         self._account = Account(store, terms)
         self._active = {order.perm_id: order for order in store.active_orders()}
         self._next_perm_id = (store.last_perm_id() or _FIRST_PERM_ID - 1) + 1
         self._serial = store.last_serial()
-        self._require_prices()
+        symbols = self._account.symbols() | {order.symbol for order in self._active.values()}
+        prices.require(self.clock.latest_complete, symbols)
         self._day = self.clock.date
         self._account.start_day(self.executions())
         self._taken: dict[tuple[str, str], int] = {}
@@ -99,7 +96,7 @@ class Venue:
     def milestones(self, to: datetime) -> list[datetime]:
         """The instants to advance through on the way to `to`: every close before it, and itself.
 
-        Raises VenueError for an instant in the past, or beyond the prices.
+        Raises VenueError for an instant in the past, NoPricesError for one beyond the prices.
         """
         if to < self.now:
             raise VenueError(
@@ -108,11 +105,7 @@ class Venue:
             )
         sessions = self.clock.sessions_until(to)
         for session in sessions:
-            if not self.prices.has(session):
-                raise VenueError(
-                    f"no prices for session {session}; "
-                    f"the venue's prices run from {self.prices.first} to {self.prices.last}"
-                )
+            self.prices.require(session)
         closes = (self.clock.calendar.close(session) for session in sessions)
         return [*(close for close in closes if close < to), to]
 
@@ -220,21 +213,6 @@ class Venue:
             "executions": [truth.execution_record(e) for e in self.store.all_executions()],
             "orders": [truth.order_record(order) for order in self.store.orders()],
         }
-
-    def _require_prices(self) -> None:
-        if not self.prices.has(self.clock.latest_complete):
-            raise VenueError(
-                f"no prices for session {self.clock.latest_complete}, where the account stands; "
-                f"the venue's prices run from {self.prices.first} to {self.prices.last}"
-            )
-        held = {symbol for symbol, p in self._account.positions.items() if p.quantity}
-        worked = {order.symbol for order in self._active.values()}
-        unknown = (held | worked) - set(self.prices.symbols)
-        if unknown:
-            raise VenueError(
-                f"the account holds or works {', '.join(sorted(unknown))}, which the prices "
-                "do not have; start with prices that do"
-            )
 
     def _set_now(self, now: datetime) -> None:
         self.clock.now = now

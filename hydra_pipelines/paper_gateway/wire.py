@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 MIN_VERSION = 157
@@ -121,12 +121,12 @@ def frame(fields: Sequence[object]) -> bytes:
 
 
 def whole_number(text: str) -> int | None:
-    """A quantity such as `100` or `100.0`; None unless it is finite and whole."""
+    """A quantity such as `100` or `100.0`; None unless it is whole and within 32 bits."""
     try:
         value = Decimal(text)
-    except InvalidOperation:
-        return None
-    if not value.is_finite() or abs(value) > 2**31 or value != value.to_integral_value():
+        if not value.is_finite() or abs(value) >= 2**31 or value != value.to_integral_value():
+            return None
+    except ArithmeticError:
         return None
     return int(value)
 
@@ -144,13 +144,17 @@ def parse_time(text: str) -> datetime:
 
     Raises ProtocolError for anything else.
     """
-    stamp, _, zone = text.strip().replace("  ", " ").partition(" ")
+    stamp, _, rest = text.strip().replace("  ", " ").partition(" ")
     try:
         if "-" in stamp:
-            return datetime.strptime(stamp, "%Y%m%d-%H:%M:%S").replace(tzinfo=ZoneInfo("UTC"))
-        clock, _, zone = zone.partition(" ")
-        local = datetime.strptime(f"{stamp} {clock or '00:00:00'}", "%Y%m%d %H:%M:%S")
-        return local.replace(tzinfo=ZoneInfo(zone) if zone else _ZONE)
+            instant = datetime.strptime(stamp, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
+        else:
+            clock, _, zone = rest.partition(" ")
+            instant = datetime.strptime(f"{stamp} {clock or '00:00:00'}", "%Y%m%d %H:%M:%S")
+            instant = instant.replace(tzinfo=ZoneInfo(zone) if zone else _ZONE)
+        if not 1970 <= instant.year <= 9000:
+            raise ValueError(f"the year {instant.year}")
+        return instant
     except (ValueError, KeyError, OSError) as error:
         raise ProtocolError(f"{text!r} is no time; write yyyymmdd hh:mm:ss zone") from error
 

@@ -168,6 +168,7 @@ def test_the_edges_belong_to_the_worse_colour():
     flat = np.full(20, 8.0)
     assert reconcile(flat, flat * 1.125).colour == "yellow"
     assert reconcile(flat, flat * 1.5).colour == "red"
+    assert reconcile(flat, flat * 1.5).message == "the model is off"
     assert reconcile(np.full(20, 10.0), np.full(20, 11.0)).colour == "yellow"
 
 

@@ -21,7 +21,12 @@ from hydra_pipelines.market.ingest import bar_panel, ingest
 from hydra_pipelines.market.lake import Lake, LakeMissing
 from hydra_pipelines.market.sources import open_source
 from hydra_pipelines.sessions import Calendar
-from hydra_pipelines_tests.market.builders import MemorySource, random_bars, with_value
+from hydra_pipelines_tests.market.builders import (
+    MemorySource,
+    random_bars,
+    take_symbols,
+    with_value,
+)
 
 NOW = datetime(2022, 12, 28, 22, 0, tzinfo=UTC)
 FIRST = date(2015, 1, 1)
@@ -140,6 +145,23 @@ def test_new_symbols_and_fields_rebuild_all(tmp_path, calendar):
     assert second.rebuilt_from == days[0] and second.unavailable == {}
     assert second.features == first.features + 9
     assert same_bits(read_features(lake).values, build_features(panel)[1])
+
+
+def test_a_symbol_listed_yesterday_gets_its_column(tmp_path, calendar):
+    days = calendar.between(date(2021, 1, 4), date(2022, 1, 3))
+    panel = random_bars(days)
+    fields = {k: v.copy() for k, v in panel.fields.items()}
+    for values in fields.values():
+        values[:-2, 2] = np.nan
+    listed = BarPanel(panel.sessions, panel.symbols, fields)
+    bars, lake = Lake(tmp_path / "bars"), Lake(tmp_path / "features")
+    ingest(MemorySource(take_symbols(listed, ("AAA", "BBB"))), bars, days[-3], calendar, NOW)
+    update_features(bars, lake, days[-1])
+    ingest(MemorySource(listed), bars, days[-1], calendar, NOW)
+    update_features(bars, lake, days[-1])
+    built = read_features(lake)
+    assert built.symbols == panel.symbols
+    assert same_bits(built.values, build_features(listed)[1])
 
 
 def test_a_changed_catalogue_rebuilds_all(tmp_path, bars, monkeypatch):

@@ -142,6 +142,26 @@ def test_what_a_source_no_longer_says_is_kept(tmp_path, calendar, days, panel):
     assert np.isnan(last["close"][1]) and last["close"][2] == panel.fields["close"][51, 2]
 
 
+def test_a_correction_does_not_bring_forgetting(tmp_path, calendar, days, panel):
+    lake = Lake(tmp_path)
+    ingest(MemorySource(panel), lake, days[50], calendar, NOW)
+    corrected = with_value(panel, "close", 45, 1, 123.25)
+    both = with_value(corrected, "high", 49, 2, np.nan)
+    assert ingest(MemorySource(both), lake, days[50], calendar, NOW).corrected == 1
+    assert same(lake, corrected.up_to(days[50]))
+
+
+def test_a_source_that_says_too_much_is_cut_off(tmp_path, calendar, days, panel):
+    class Talkative(MemorySource):
+        def read(self, first=None, last=None):
+            return self.panel
+
+    lake = Lake(tmp_path)
+    for stop in (50, 51):
+        assert ingest(Talkative(panel), lake, days[stop], calendar, NOW).last == days[stop]
+    assert same(lake, panel.up_to(days[51]))
+
+
 def test_a_value_that_was_unknown_is_filled_in(tmp_path, calendar, days, panel):
     lake = Lake(tmp_path)
     ingest(MemorySource(with_value(panel, "volume", 50, 2, np.nan)), lake, days[50], calendar, NOW)

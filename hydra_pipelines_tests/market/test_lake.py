@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,8 @@ def test_killed_at_any_step_the_lake_is_whole(tmp_path, monkeypatch, change, cal
     lake = filled(tmp_path)
     with monkeypatch.context() as patch:
         die_at(patch, call)
-        try:
+        with suppress(Killed):
             write(lake)
-        except Killed:
-            pass
     committed = holds(lake, 7)
     assert committed or holds(lake, 5)
     assert lake.log() == ([{"note": "changed"}] if committed and change == "replace" else [])
@@ -182,6 +181,20 @@ def test_one_writer_at_a_time(tmp_path):
         pass
     with lake.writing(patience=0.0) as writer:
         writer.append(*block(5, 1))
+
+
+def test_a_reader_overtaken_by_a_writer_looks_again(tmp_path, monkeypatch):
+    lake = filled(tmp_path)
+    opened = Lake._open
+
+    def overtaken(reader, manifest):
+        monkeypatch.setattr(Lake, "_open", opened)
+        with lake.writing() as writer:
+            writer.replace(FIELDS, SYMBOLS, *block(0, 9))
+        return opened(reader, manifest)
+
+    monkeypatch.setattr(Lake, "_open", overtaken)
+    assert holds(lake, 9)
 
 
 def test_readers_beside_a_writer_see_whole_panels(tmp_path):

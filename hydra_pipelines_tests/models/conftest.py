@@ -27,7 +27,7 @@ class Market:
 
 @pytest.fixture(scope="session")
 def market(tmp_path_factory) -> Market:
-    """The sample to the end of 1999: half a year beyond the session that models are trained as of."""
+    """The sample to the end of 1999, half a year beyond the session that training is as of."""
     folder = tmp_path_factory.mktemp("lake")
     bars, features = Lake(folder / "bars"), Lake(folder / "features")
     calendar = Calendar.load("XNYS", folder)

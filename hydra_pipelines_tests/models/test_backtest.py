@@ -79,7 +79,7 @@ def test_a_name_without_a_price_keeps_its_shares():
     scores[:5, 0], scores[5:, 1] = 1.0, 1.0
     got = backtest(scores, prices, top=1, every=5, cost_bps=0.0, gross=0.5)
     assert got.equity.tolist() == [1.0] * 12
-    # On session 6 the first name can't be sold; the second is bought beside it, and on 11 the first sold.
+    # On session 6 the first name can't be sold: the second is bought beside it. On 11 it is sold.
     assert got.turnover == pytest.approx((0.5 + 0.5 + 0.5) / 2 * 252 / 11)
 
 

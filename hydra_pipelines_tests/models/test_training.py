@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 import pytest
 
-from hydra_pipelines.features.panel import FeatureError
 from hydra_pipelines.market.bars import BarPanel
 from hydra_pipelines.models import training
 from hydra_pipelines.models.families import MomentumRule, build_pipeline
+from hydra_pipelines.models.registry import RegistryUnavailable
 from hydra_pipelines.models.training import TrainingError, evaluate, train, training_data
 from hydra_pipelines.models.validation import walk_forward
 from hydra_pipelines_tests.models.conftest import AS_OF, MOMENTUM, RIDGE
@@ -158,15 +158,28 @@ def test_what_can_not_be_trained_says_why(market, registry):
         retrain(RIDGE, market, registry, as_of=date(1995, 6, 30))
     with pytest.raises(TrainingError, match="no symbol has all of its features"):
         retrain(RIDGE, market, registry, as_of=date(1990, 6, 29))
-    with pytest.raises(FeatureError, match="1999-07-04"):
+    with pytest.raises(TrainingError, match=r"HYP-2026-001: .*1999-07-04"):
         retrain(RIDGE, market, registry, as_of=date(1999, 7, 4))
     ranges = dataclasses.replace(RIDGE, features=("atr_14",))
-    with pytest.raises(FeatureError, match="no high and no low"):
+    with pytest.raises(TrainingError, match=r"HYP-2026-001: .*no high and no low"):
         retrain(ranges, market, registry)
+    raw = {"close": market.bars.fields["close"]}
+    closes = BarPanel(market.bars.sessions, market.bars.symbols, raw)
+    with pytest.raises(TrainingError, match=r"HYP-2026-001: .*adjusted closes"):
+        training_data(RIDGE, market.features, closes, AS_OF)
     other = BarPanel(market.bars.sessions, market.bars.symbols[::-1], market.bars.fields)
     with pytest.raises(TrainingError, match="not of the same"):
         training_data(RIDGE, market.features, other, AS_OF)
     assert walk_forward(market.features.sessions[:10], 5) == ()
+
+
+def test_a_registry_that_can_not_be_written_is_named(market, registry, trained, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(registry, "add_files", full)
+    with pytest.raises(RegistryUnavailable, match=r"HYP-2026-002 .*No space left"):
+        retrain(MOMENTUM, market, registry)
 
 
 def test_arrays_that_do_not_reproduce_the_pipeline_are_not_registered(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_no_training_label_reaches_into_the_test(count, horizon, embargo):
         assert fold.train_stop >= 252
         tested = sessions[fold.test_start : fold.test_stop].astype("datetime64[Y]")
         assert len(tested) and (tested.astype(str) == fold.name).all()
-    for before, after in zip(folds, folds[1:], strict=False):
+    for before, after in pairwise(folds):
         assert before.test_stop == after.test_start
     if folds:
         assert folds[-1].test_stop == count

@@ -98,21 +98,31 @@ quotes = st.builds(
 
 
 @given(
-    quotes, price_units, st.sampled_from(["BUY", "SELL"]), st.booleans(), shares, st.floats(-4, 4)
+    quotes,
+    st.integers(0, 30),
+    st.sampled_from(["BUY", "SELL"]),
+    st.booleans(),
+    shares,
+    st.floats(-4, 4),
 )
 def test_fills_keep_to_the_limit_and_the_grid(
-    quote: Quote, limit: int, action: str, resting: bool, count: int, draw: float
+    quote: Quote, ticks: int, action: str, resting: bool, count: int, draw: float
 ) -> None:
-    if limit == 0 or not reaches(action, limit, quote):
-        return
+    away = ticks * tick_size(quote.bid)
+    limit = quote.ask + away if action == "BUY" else max(quote.bid - away, 1_0000)
+    assert reaches(action, limit, quote)
     price = fill_price(
-        FillModel(), action=action, limit=limit, resting=resting, shares_so_far=count,
-        quote=quote, draw=draw,
-    )  # fmt: skip
+        FillModel(),
+        action=action,
+        limit=limit,
+        resting=resting,
+        shares_so_far=count,
+        quote=quote,
+        draw=draw,
+    )
     assert price % tick_size(price) == 0 and price > 0
     assert price <= limit if action == "BUY" else price >= limit
-    if resting:
-        assert price == limit
+    assert not resting or price == limit
 
 
 @given(quotes, shares, shares)

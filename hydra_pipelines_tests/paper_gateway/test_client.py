@@ -469,6 +469,27 @@ def test_the_books_agree_with_what_the_client_saw(served: Served, client: Client
     assert served.control.messages(since=3)["messages"][0]["serial"] == 4
 
 
+def test_a_closed_position_is_told_once(served: Served, client: Client) -> None:
+    ib = client()
+    deep = contract(ib, "DEEP")
+    served.advance(MORNING)
+    told: list[tuple[float, float]] = []
+    rows: list[tuple[float, float]] = []
+    ib.positionEvent += lambda held: told.append((held.position, held.avgCost))
+    ib.updatePortfolioEvent += lambda row: (
+        rows.append((row.position, row.realizedPNL)) if row.contract.symbol == "DEEP" else None
+    )
+    place(ib, deep, "BUY", 10, 300.0)
+    place(ib, deep, "SELL", 10, 100.0)
+    assert [count for count, _ in told] == [10, 0] and told[-1] == (0, 0)
+    assert [count for count, _ in rows] == [10, 0] and rows[-1][1] < 0
+    assert ib.positions() == [] and ib.portfolio() == []
+    place(ib, Stock("ALFA", "SMART", "USD"), "BUY", 1, 100.0)
+    served.advance(CLOSE)
+    ib.reqCurrentTime()
+    assert [count for count, _ in told] == [10, 0, 1] and len(rows) == 2
+
+
 def test_control_errors_are_clear(served: Served) -> None:
     served.advance(MORNING)
     with pytest.raises(GatewayControlError, match="forward only"):

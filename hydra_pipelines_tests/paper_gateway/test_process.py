@@ -108,8 +108,8 @@ def test_nothing_acknowledged_is_lost_by_a_kill(
         ib.placeOrder(deep, LimitOrder("BUY", 10, limit, tif="DAY", orderRef=f"k{i}"))
         for i, limit in enumerate((500.0, 1.0, 400.0, 2.0))
     ]
-    while not all(t.orderStatus.status in ("Filled", "Submitted") for t in trades):
-        ib.waitOnUpdate(5)
+    ib.reqCurrentTime()
+    assert {t.orderStatus.status for t in trades} == {"Filled", "Submitted"}
     os.kill(endpoint.pid, signal.SIGKILL)
     with pytest.raises(ConnectionError):
         ib.waitOnUpdate(5)

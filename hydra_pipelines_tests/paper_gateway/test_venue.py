@@ -17,7 +17,7 @@ from hydra_pipelines.market.bars import BarPanel
 from hydra_pipelines.paper_gateway import requests, wire
 from hydra_pipelines.paper_gateway.account import VenueError
 from hydra_pipelines.paper_gateway.money import dollars, tick_size
-from hydra_pipelines.paper_gateway.prices import VenuePrices
+from hydra_pipelines.paper_gateway.prices import NoPricesError, VenuePrices
 from hydra_pipelines.paper_gateway.venue import Venue
 from hydra_pipelines.sessions import Calendar
 from hydra_pipelines_tests.paper_gateway.served import SYMBOLS, TERMS, make_panel, make_venue
@@ -152,7 +152,7 @@ def test_time_goes_forward_and_not_beyond_the_prices(calendar: Calendar, tmp_pat
         venue.advance(OPEN - timedelta(minutes=1))
     last_close = calendar.close(venue.prices.last)
     following = calendar.open(calendar.next(venue.prices.last))
-    with pytest.raises(VenueError, match="no prices for session"):
+    with pytest.raises(NoPricesError, match="no prices for session"):
         venue.advance(following)
     assert venue.now == OPEN
     venue.advance(following - timedelta(seconds=1))
@@ -174,7 +174,7 @@ def test_another_account_in_the_same_file_is_refused(calendar: Calendar, tmp_pat
     make_venue(calendar, tmp_path / "a.sqlite").store.close()
     with pytest.raises(VenueError, match="opened with seed 7, not 9"):
         make_venue(calendar, tmp_path / "a.sqlite", terms=replace(TERMS, seed=9))
-    with pytest.raises(VenueError, match="no prices for the first session 2017-01-03"):
+    with pytest.raises(NoPricesError, match="no prices for session 2017-01-03"):
         make_venue(
             calendar, tmp_path / "b.sqlite", terms=replace(TERMS, first_session=date(2017, 1, 3))
         )
@@ -182,8 +182,18 @@ def test_another_account_in_the_same_file_is_refused(calendar: Calendar, tmp_pat
     venue.advance(OPEN + timedelta(days=4))
     venue.store.close()
     early = make_panel(calendar).up_to(DAY)
-    with pytest.raises(VenueError, match="no prices for session 2019-01-04"):
+    with pytest.raises(NoPricesError, match="no prices for session 2019-01-04"):
         make_venue(calendar, tmp_path / "c.sqlite", panel=early)
+
+
+def test_prices_must_have_what_the_account_holds(calendar: Calendar, tmp_path: Path) -> None:
+    venue = make_venue(calendar, tmp_path / "a.sqlite")
+    venue.place(1, place_request(1, "BETA", "BUY", 10, 1_0000))
+    venue.store.close()
+    panel = make_panel(calendar)
+    fewer = BarPanel(panel.sessions, SYMBOLS[:1], {"close": panel.fields["close"][:, :1]})
+    with pytest.raises(NoPricesError, match="holds or works BETA"):
+        make_venue(calendar, tmp_path / "a.sqlite", panel=fewer)
 
 
 def test_a_resting_order_fills_at_its_limit_and_a_taker_pays(
@@ -200,6 +210,45 @@ def test_a_resting_order_fills_at_its_limit_and_a_taker_pays(
     assert fills[2]["maker"] is False and Decimal(fills[2]["price"]) * 10_000 >= quote.ask - 100
     if 1 in fills:
         assert fills[1]["maker"] is True and Decimal(fills[1]["price"]) * 10_000 == quote.bid
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_is_visible_in_a_minute_is_taken_once(
+    calendar: Calendar, tmp_path: Path, restart: bool
+) -> None:
+    venue = make_venue(calendar, tmp_path / "a.sqlite")
+    venue.advance(OPEN + timedelta(minutes=5))
+    quote = venue.market(venue.listing.named("ALFA")).quote
+    part = quote.ask_depth * 2 // 3
+    limit = quote.ask + 1_0000
+    venue.place(1, place_request(1, "ALFA", "BUY", part, limit))
+    if restart:
+        venue.store.close()
+        venue = make_venue(calendar, tmp_path / "a.sqlite")
+    venue.place(1, place_request(2, "ALFA", "BUY", part, limit))
+    venue.place(1, place_request(3, "ALFA", "BUY", part, limit))
+    assert [e["shares"] for e in venue.truth()["executions"]] == [part, quote.ask_depth - part]
+    venue.advance(OPEN + timedelta(minutes=6))
+    assert len(venue.truth()["executions"]) > 2
+
+
+def test_realised_profit_is_that_of_the_day(calendar: Calendar, tmp_path: Path) -> None:
+    venue = make_venue(calendar, tmp_path / "a.sqlite")
+
+    def realized() -> Decimal:
+        values = {tag: value for tag, value, _ in venue.account_values()}
+        return Decimal(values["RealizedPnL"])
+
+    venue.advance(OPEN)
+    venue.place(1, place_request(1, "DEEP", "BUY", 100, 300_0000))
+    venue.place(1, place_request(2, "DEEP", "SELL", 60, 100_0000))
+    today = realized()
+    assert today == sum(Decimal(e["realized"] or 0) for e in venue.truth()["executions"]) < 0
+    venue.store.close()
+    venue = make_venue(calendar, tmp_path / "a.sqlite")
+    assert realized() == today
+    venue.advance(OPEN + timedelta(days=1))
+    assert realized() == 0
 
 
 def test_short_sales_where_they_are_allowed(calendar: Calendar, tmp_path: Path) -> None:

@@ -227,6 +227,7 @@ def test_integers_are_read_strictly(value: str) -> None:
 def test_times_are_read_as_gateways_read_them() -> None:
     assert parse_time(execution_time(NOW, 176)) == NOW
     assert parse_time(execution_time(NOW, 157)) == NOW
+    assert execution_time(NOW, 157) == "20190103  10:00:00"
     assert parse_time("20190103-15:00:00") == NOW
     assert parse_time("20190103 16:00:00 Europe/Amsterdam") == NOW
     for bad in ("", "yesterday", "20190103 10:00:00 Nowhere/City", "20191303 10:00:00"):

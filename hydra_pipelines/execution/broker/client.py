@@ -1,4 +1,4 @@
-"""One TWS connection: the only place that imports the client library.
+"""One TWS connection: the only place that imports the client library, `ib_insync` or `ib_async`.
 
 The library's socket client and decoder are used as they are; its order book-keeping is not, since
 it marks orders done that go on to fill. Our wrapper turns each message into our own records
@@ -10,14 +10,16 @@ until its reply is complete, or raises BrokerError.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from hydra_pipelines.execution.broker.loop import LoopThread
 from hydra_pipelines.execution.broker.messages import (
     Account,
     BrokerError,
@@ -28,59 +30,84 @@ from hydra_pipelines.execution.broker.messages import (
     RawEvent,
     WorkingOrder,
 )
-from hydra_pipelines.execution.broker.wrapper import FIRST_REQUEST_ID, Wrapper
+from hydra_pipelines.execution.broker.wrapper import FIRST_REQUEST_ID, Wrapper, quote_time
+
+LIBRARIES = ("ib_insync", "ib_async")
+REQUESTS_PER_SECOND = 45
+"""The pace that both libraries keep; IB cuts the connection of whoever goes beyond 50."""
+_SNAPSHOT_SHARE = 1.2
+"""Market data snapshots may take 11 s; other replies come at once or not at all."""
+
+
+def load_library() -> Any:
+    """The client library that is installed; the first of LIBRARIES where there are both."""
+    for name in LIBRARIES:
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(name)
+    raise BrokerError(f"no client library for the TWS API: install {' or '.join(LIBRARIES)}")
 
 
 class TwsClient:
     """A connection that is made once, used, and thrown away; reconnecting makes a new one."""
 
-    def __init__(self, timeout_s: float = 10):
+    def __init__(self, timeout_s: float = 10, zone: str = "America/New_York"):
+        """timeout_s: for each reply. zone: of times that come without one."""
         self._timeout_s = timeout_s
+        self._zone = zone
         self._events: deque[RawEvent] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: LoopThread | None = None
         self._client: Any = None
         self._library: Any = None
         self._wrapper: Wrapper | None = None
         self._request_id = FIRST_REQUEST_ID
         self._log_handler: _ProtocolErrors | None = None
+        self._throttled = False
 
     # connection
 
     def connect(self, host: str, port: int, client_id: int, timeout_s: float) -> None:
         """Open the socket and shake hands. Raises BrokerError that names the cause."""
-        self._start_loop()
+        self._loop = LoopThread("tws-client")
         try:
-            self._run(self._connect(host, port, client_id, timeout_s), timeout_s + 5)
+            self._loop.run(self._connect(host, port, client_id, timeout_s), timeout_s + 5)
         except BaseException:
             self.close()
             raise
 
     async def _connect(self, host: str, port: int, client_id: int, timeout_s: float) -> None:
         # Imported here: the library binds the event loop of the importing thread.
-        import ib_insync
-
-        self._library = ib_insync
-        self._wrapper = Wrapper(self._events)
-        self._log_handler = _ProtocolErrors()
-        for name in _ProtocolErrors.LOGGERS:
-            logger = logging.getLogger(name)
-            logger.addHandler(self._log_handler)
-            logger.propagate = False
-        self._client = ib_insync.Client(self._wrapper)
+        self._library = load_library()
+        self._wrapper = wrapper = Wrapper(self._events, self._zone)
+        self._log_handler = _ProtocolErrors(self._library.__name__, wrapper)
+        self._client = self._library.Client(wrapper)
+        self._client.throttleStart += lambda: self._set_throttled(True)
+        self._client.throttleEnd += lambda: self._set_throttled(False)
         where = f"{host}:{port}"
+        connecting = asyncio.ensure_future(
+            self._client.connectAsync(host, port, client_id, timeout_s)
+        )
+        await asyncio.wait({connecting, wrapper.socket_ended}, return_when=asyncio.FIRST_COMPLETED)
+        # A socket that ends before the greeting is complete would only be waited for in vain.
+        ended = not connecting.done()
+        if ended:
+            connecting.cancel()
         try:
-            await self._client.connectAsync(host, port, client_id, timeout_s)
+            await connecting
         except ConnectionRefusedError as error:
             raise BrokerError(
                 f"nothing listens at {where}: start the gateway, enable its API, or correct the "
                 "port (4002 Gateway paper, 7497 TWS paper, 4001 Gateway live, 7496 TWS live)"
             ) from error
-        except TimeoutError as error:
-            if self._wrapper.client_id_in_use:
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if wrapper.client_id_in_use:
                 raise BrokerError(
                     f"client id {client_id} is in use at {where}: end the other program, or set "
                     "another IBKR_CLIENT_ID"
+                ) from error
+            if ended:
+                raise BrokerError(
+                    f"{where} closed the connection at once: add this host to the trusted IPs of "
+                    "the gateway's API settings, and look at what it shows on its screen"
                 ) from error
             raise BrokerError(
                 f"{where} accepted the connection but did not speak the TWS API within "
@@ -89,18 +116,17 @@ class TwsClient:
         except OSError as error:
             raise BrokerError(f"{where} can't be reached: {error}") from error
 
+    def _set_throttled(self, throttled: bool) -> None:
+        self._throttled = throttled
+
     def close(self) -> None:
         if self._loop is None:
             return
-        if self._client is not None and self._wrapper is not None:
-            self._wrapper.closing = True
-            self._loop.call_soon_threadsafe(self._client.disconnect)
         if self._log_handler is not None:
-            for name in _ProtocolErrors.LOGGERS:
-                logging.getLogger(name).removeHandler(self._log_handler)
-        self._loop.call_soon_threadsafe(self._loop.call_later, 0.01, self._loop.stop)
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._log_handler.detach()
+        if self._wrapper is not None:
+            self._wrapper.closing = True
+        self._loop.stop(self._client.disconnect if self._client is not None else lambda: None)
         self._loop = None
 
     @property
@@ -120,6 +146,18 @@ class TwsClient:
         assert self._wrapper is not None
         return self._wrapper.next_valid_id
 
+    @property
+    def outage(self) -> str | None:
+        """What the gateway said when it lost IB's servers; None while it has them."""
+        assert self._wrapper is not None
+        return self._wrapper.outage
+
+    @property
+    def outages(self) -> int:
+        """How often the gateway has lost or regained IB's servers."""
+        assert self._wrapper is not None
+        return self._wrapper.outages
+
     def drain(self) -> list[RawEvent]:
         """Events since the last call, in wire order."""
         out = []
@@ -135,7 +173,12 @@ class TwsClient:
         return datetime.fromtimestamp(seconds, UTC)
 
     def positions(self) -> list[tuple[str, Position]]:
-        return self._request("positions", lambda c: c.reqPositions(), rows=True)
+        """Open positions of all accounts, each with the account that holds it."""
+        rows = self._request("positions", lambda c: c.reqPositions(), rows=True)
+        self._send(lambda c: c.cancelPositions())
+        # A change that happens while the list is sent comes as a row of its own: the last counts.
+        latest = {(account, row.con_id): (account, row) for account, row in rows}
+        return [(account, row) for account, row in latest.values() if row.quantity]
 
     def account(self, account: str) -> Account:
         """Values and portfolio of one account; the subscription is ended again."""
@@ -145,6 +188,8 @@ class TwsClient:
         self._request("account", lambda c: c.reqAccountUpdates(True, account))
         self._send(lambda c: c.reqAccountUpdates(False, account))
         values = self._wrapper.account_values
+        if values.get((account, "AccountReady", "")) == "false":
+            raise BrokerError(f"the broker is not ready to value account {account}: ask again")
         wanted = {}
         for tag in ("NetLiquidation", "TotalCashValue"):
             value = values.get((account, tag, "USD")) or values.get((account, tag, "BASE"))
@@ -164,7 +209,8 @@ class TwsClient:
 
     def open_orders(self) -> list[WorkingOrder]:
         """Open orders of all clients."""
-        return self._request("openOrders", lambda c: c.reqAllOpenOrders(), rows=True)
+        rows = self._request("openOrders", lambda c: c.reqAllOpenOrders(), rows=True)
+        return list({(row.perm_id, row.client_id, row.order_id): row for row in rows}.values())
 
     def completed_orders(self) -> list[WorkingOrder]:
         return self._request("completedOrders", lambda c: c.reqCompletedOrders(False), rows=True)
@@ -190,9 +236,10 @@ class TwsClient:
         return self._request(key, lambda c: c.reqContractDetails(key, stock), rows=True)
 
     def quotes(self, contracts: Sequence[ContractInfo]) -> list[Quote | BrokerError]:
-        """A snapshot of each contract, or the error that it gave."""
+        """A snapshot of each contract, or the error that it gave; delayed where not subscribed."""
         self._send(lambda c: c.reqMarketDataType(3))
         keys = [self._new_request_id() for _ in contracts]
+        patience = self._timeout_s * _SNAPSHOT_SHARE + len(contracts) / REQUESTS_PER_SECOND
 
         async def ask() -> list[Any]:
             assert self._wrapper is not None
@@ -201,12 +248,16 @@ class TwsClient:
                 waits.append(self._wrapper.expect(key, rows=False))
                 self._wrapper.quotes[key] = {"kind": "live"}
                 self._client.reqMktData(key, self._stock(contract), "", True, False, [])
-            return await asyncio.gather(
-                *(asyncio.wait_for(wait, self._timeout_s) for wait in waits),
-                return_exceptions=True,
-            )
+            try:
+                return await asyncio.gather(
+                    *(asyncio.wait_for(wait, patience) for wait in waits), return_exceptions=True
+                )
+            finally:
+                for key in keys:
+                    self._wrapper.forget(key)
 
-        results = self._run(ask(), self._timeout_s + 60)
+        results = self._run(ask(), patience + 5)
+        self._check()
         out: list[Quote | BrokerError] = []
         for key, contract, result in zip(keys, contracts, results, strict=True):
             assert self._wrapper is not None
@@ -214,7 +265,7 @@ class TwsClient:
             if isinstance(result, BrokerError):
                 out.append(result)
             elif isinstance(result, BaseException):
-                out.append(BrokerError(f"no quote for {contract.symbol} within the time-out"))
+                out.append(BrokerError(f"no quote for {contract.symbol} within {patience:.0f} s"))
             else:
                 out.append(
                     Quote(
@@ -224,7 +275,7 @@ class TwsClient:
                         last=ticks.get("last"),
                         close=ticks.get("close"),
                         kind=ticks["kind"],
-                        at=datetime.now(UTC),
+                        at=quote_time(ticks, datetime.now(UTC)),
                     )
                 )
         return out
@@ -298,57 +349,50 @@ class TwsClient:
         return result
 
     def _send(self, send: Callable[[Any], None]) -> None:
+        """Returns when the bytes are with the socket, which the library's pace may delay."""
+
         async def write() -> None:
             send(self._client)
+            if self._throttled:
+                await asyncio.wait_for(self._client.throttleEnd, self._timeout_s)
 
         self._check()
-        self._run(write(), self._timeout_s)
+        self._run(write(), self._timeout_s + 5)
 
     def _check(self) -> None:
-        if self._log_handler is not None and self._log_handler.first:
-            raise BrokerError(
-                f"the client library could not read a message: {self._log_handler.first}"
-            )
+        if self._log_handler is not None and self._log_handler.first is not None:
+            raise self._log_handler.first
         if not self.connected:
             raise BrokerError("the connection to the broker is closed")
 
-    def _start_loop(self) -> None:
-        started = threading.Event()
-
-        def run() -> None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
-            self._loop.call_soon(started.set)
-            self._loop.run_forever()
-            self._loop.close()
-
-        self._thread = threading.Thread(target=run, name="tws-client", daemon=True)
-        self._thread.start()
-        started.wait()
-
-    def _run(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+    def _run(self, work: Any, timeout_s: float) -> Any:
         if self._loop is None:
             work.close()
             raise BrokerError("the connection to the broker is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result(timeout_s)
-        except ConnectionError as error:
-            raise BrokerError(f"the connection to the broker was lost: {error}") from error
-        except TimeoutError as error:
-            future.cancel()
-            raise BrokerError(f"the broker did not answer within {timeout_s:g} s") from error
+        return self._loop.run(work, timeout_s)
 
 
 class _ProtocolErrors(logging.Handler):
-    """The library logs messages it can't decode and goes on; to us they are failures."""
+    """The library logs messages that it can't decode and goes on; to us they are failures."""
 
-    LOGGERS = ("ib_insync.Decoder", "ib_insync.client")
-
-    def __init__(self) -> None:
+    def __init__(self, library: str, wrapper: Wrapper) -> None:
         super().__init__(logging.ERROR)
-        self.first: str | None = None
+        self.first: BrokerError | None = None
+        self._wrapper = wrapper
+        self._decoder = f"{library}.Decoder"
+        # Of the client's log nothing is needed, but without a handler it would be printed.
+        self._loggers = [logging.getLogger(f"{library}.{part}") for part in ("Decoder", "client")]
+        for logger in self._loggers:
+            logger.addHandler(self)
+
+    def detach(self) -> None:
+        for logger in self._loggers:
+            logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "ib_insync.Decoder" and self.first is None:
-            self.first = record.getMessage()
+        if record.name == self._decoder and self.first is None:
+            cause = record.exc_info[1] if record.exc_info else None
+            self.first = BrokerError(
+                f"the client library could not read a message: {cause or record.getMessage()}"
+            )
+            self._wrapper.fail(self.first)

@@ -2,7 +2,8 @@
 approved, and hand on what happened to each order by its order_ref.
 
 What listens on the other end (the stand-in, IBKR paper) makes no difference here beyond the guard
-that refuses a port or account that doesn't belong to the mode.
+that refuses a port or account that doesn't belong to the mode. After a connection is made, and
+after every outage of IB's servers, nothing is submitted before `state` has been asked for.
 """
 
 from __future__ import annotations
@@ -14,25 +15,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from hydra_pipelines.execution.broker.active import MOST_PER_SIDE, ActiveOrders
 from hydra_pipelines.execution.broker.client import TwsClient
 from hydra_pipelines.execution.broker.messages import (
     Account,
     BrokerError,
+    BrokerState,
     CommissionReported,
-    ConnectionChanged,
     ContractInfo,
     Executed,
     Execution,
     Known,
+    NotSubmitted,
     OrderError,
     OrderOpened,
     OrderStatus,
     Position,
     Quote,
+    SocketClosed,
     Unknown,
     WorkingOrder,
 )
 from hydra_pipelines.execution.broker.order_state import OrderEvent, translate
+from hydra_pipelines.execution.broker.windows import QuietHours, weekly_login_hint
 from hydra_pipelines.execution.risk.gate import Approval, RiskGate
 from hydra_pipelines.execution.risk.state import OrderRequest
 
@@ -42,7 +47,7 @@ PAPER_PORTS = (4002, 7497, 4004)
 LIVE_PORTS = (4001, 7496, 4003)
 
 
-class GuardRefused(BrokerError):
+class GuardRefused(NotSubmitted):
     """Mode, port and account don't belong together; nothing was sent."""
 
 
@@ -57,6 +62,10 @@ class Endpoint:
     connect_timeout_s: float = 4
     connect_attempts: int = 3
     request_timeout_s: float = 10
+    zone: str = "America/New_York"
+    """Of the gateway's log-in: times that it writes without a zone are meant in it."""
+    quiet: QuietHours | None = None
+    """IB's restarts; None for a venue that has none."""
 
 
 @dataclass
@@ -66,7 +75,8 @@ class Happenings:
     events: list[OrderEvent]
     executions: list[Execution]
     commissions: dict[str, CommissionReported]
-    connection_lost: str | None
+    closed: bool
+    """Whether the socket ended."""
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
@@ -86,16 +96,24 @@ def check_endpoint(endpoint: Endpoint) -> None:
 class BrokerGateway:
     """One connection to the venue, for one account. Use as a context manager."""
 
-    def __init__(self, endpoint: Endpoint, gate: RiskGate):
-        """gate: the only one whose approvals are worth anything here."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        gate: RiskGate,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ):
+        """gate: the only one whose approvals are worth anything here. now: for IB's restarts."""
         self.endpoint = endpoint
         self.gate = gate
         self.opened_at = datetime.now(UTC)
         self.account_id = ""
-        self._client = TwsClient(endpoint.request_timeout_s)
+        self._now = now
+        self._client = TwsClient(endpoint.request_timeout_s, endpoint.zone)
         self._refs: dict[int, str] = {}
+        self._refs_by_perm_id: dict[int, str] = {}
         self._highest_order_id = 0
-        self._in_doubt: str | None = None
+        self._active = ActiveOrders()
+        self._asked_at_outage: int | None = None
 
     def __enter__(self) -> BrokerGateway:
         self.connect()
@@ -110,7 +128,7 @@ class BrokerGateway:
         attempts = self.endpoint.connect_attempts
         for attempt in range(attempts):
             try:
-                self._client = TwsClient(self.endpoint.request_timeout_s)
+                self._client = TwsClient(self.endpoint.request_timeout_s, self.endpoint.zone)
                 self._client.connect(
                     self.endpoint.host,
                     self.endpoint.port,
@@ -120,7 +138,8 @@ class BrokerGateway:
                 break
             except BrokerError as error:
                 if attempt + 1 == attempts:
-                    raise BrokerError(f"{error} (tried {attempts} times)") from error
+                    hint = f". {weekly_login_hint(self._now())}" if self.endpoint.quiet else ""
+                    raise BrokerError(f"{error} (tried {attempts} times){hint}") from error
                 time.sleep(0.25 * 2**attempt * random.uniform(0.75, 1.25))
         try:
             self.account_id = self._own_account()
@@ -128,7 +147,7 @@ class BrokerGateway:
             self.close()
             raise
         self._highest_order_id = self._client.next_valid_id - 1
-        self._in_doubt = None
+        self._asked_at_outage = None
 
     def close(self) -> None:
         self._client.close()
@@ -142,6 +161,40 @@ class BrokerGateway:
         return self._client.server_version
 
     # asking
+
+    def state(self) -> Known[BrokerState] | Unknown:
+        """All that the broker holds of our account; submitting is allowed once this is known.
+
+        Unknown where one of the replies is not complete, or where IB's servers went or came back
+        meanwhile.
+        """
+        outages = self._client.outages
+        replies = (
+            self.open_orders(), self.completed_orders(), self.executions(), self.positions()
+        )  # fmt: skip
+        for reply in replies:
+            if isinstance(reply, Unknown):
+                return reply
+        if self._client.outage or self._client.outages != outages:
+            return Unknown(self._client.outage or "IB's servers went and came back meanwhile")
+        state = BrokerState(*(reply.value for reply in replies))
+        self._active.replace(state.open_orders)
+        self._asked_at_outage = outages
+        return Known(state)
+
+    @property
+    def outage(self) -> str | None:
+        """Why the gateway has no connection to IB's servers (1100); None while it has one."""
+        return self._client.outage
+
+    @property
+    def doubt(self) -> str | None:
+        """Why nothing may be submitted now; None where something may be."""
+        if self._client.outage:
+            return f"the gateway has lost IB's servers ({self._client.outage})"
+        if self._asked_at_outage != self._client.outages:
+            return "orders, executions and positions have not been asked for since (re)connecting"
+        return self.endpoint.quiet.reason(self._now()) if self.endpoint.quiet else None
 
     def account(self) -> Known[Account] | Unknown:
         return self._ask(lambda c: c.account(self.account_id))
@@ -199,20 +252,26 @@ class BrokerGateway:
         """Write one limit order to the socket.
 
         The approval is the risk gate's, for exactly this order, and is used up here. Raises
-        ApprovalError for anything else, BrokerError when the connection is in doubt; after a
-        BrokerError from the write itself the order may or may not have arrived.
+        ApprovalError for anything else, NotSubmitted where nothing was written for certain; after
+        any other BrokerError the order may or may not have arrived.
         """
         order = self.gate.redeem(approval, order)
-        if self._in_doubt:
-            raise BrokerError(
-                f"nothing is submitted while the connection is in doubt: {self._in_doubt}"
-            )
+        if not self._client.connected:
+            raise NotSubmitted("the connection to the broker is closed")
+        if doubt := self.doubt:
+            raise NotSubmitted(f"nothing is submitted: {doubt}")
         if order.account != self.account_id:
             raise GuardRefused(f"the order is for {order.account}, connected is {self.account_id}")
         if contract.symbol != order.symbol:
-            raise BrokerError(
+            raise NotSubmitted(
                 f"contract {contract.symbol} does not belong to an order in {order.symbol}"
             )
+        if self._active.count(order.symbol, order.side) >= MOST_PER_SIDE:
+            raise NotSubmitted(
+                f"{MOST_PER_SIDE} {order.side} orders in {order.symbol} work already, and IB takes "
+                "no more: cancel some"
+            )
+        self._active.add(order.order_ref, order.symbol, order.side, order.quantity)
         self._refs[order_id] = order.order_ref
         self._client.place_limit(
             order_id,
@@ -226,42 +285,57 @@ class BrokerGateway:
         )
 
     def cancel(self, order_id: int) -> None:
+        """Ask for the end of one order of ours; NotSubmitted while IB's servers are lost."""
+        if self._client.outage:
+            raise NotSubmitted(f"nothing is changed: {self._client.outage}")
         self._client.cancel(order_id)
 
     def cancel_all(self) -> None:
+        """Ask for the end of every order of every client (a global cancel), whatever the doubt."""
         self._client.cancel_all()
 
     def happenings(self, at: datetime) -> Happenings:
         """Everything the broker reported since the last call; events carry the time `at`."""
-        out = Happenings([], [], {}, None)
+        out = Happenings([], [], {}, closed=False)
         for raw in self._client.drain():
             match raw:
-                case OrderOpened(order) if order.order_ref:
-                    self._refs[order.order_id] = order.order_ref
                 case Executed(execution) if execution.account == self.account_id:
                     out.executions.append(execution)
-                    if execution.order_ref:
-                        self._refs.setdefault(execution.order_id, execution.order_ref)
                 case CommissionReported(exec_id, _):
                     out.commissions[exec_id] = raw
-                case ConnectionChanged(code, text):
-                    self._in_doubt = None if code in (1101, 1102) else text
-                    out.connection_lost = text if code != 1102 else out.connection_lost
+                case SocketClosed():
+                    out.closed = True
             ref = self._ref_of(raw)
             event = translate(raw, ref, at) if ref else None
             if event is not None:
+                self._active.take(event)
                 out.events.append(event)
         return out
 
     # inside
 
     def _ref_of(self, raw: object) -> str:
+        """The order that a message is about: by its ref, else its permanent id, else our address.
+
+        An order id is an address of one client: another's order may have the same.
+        """
         match raw:
-            case OrderOpened(order):
-                return order.order_ref
-            case Executed(execution):
-                return execution.order_ref
-            case OrderStatus(order_id=order_id) | OrderError(order_id=order_id):
+            case OrderOpened(order=about) | Executed(execution=about):
+                if about.account != self.account_id:
+                    return ""
+                if about.order_ref:
+                    if about.perm_id:
+                        self._refs_by_perm_id[about.perm_id] = about.order_ref
+                    if about.client_id == self.endpoint.client_id:
+                        self._refs[about.order_id] = about.order_ref
+                    return about.order_ref
+                return self._refs_by_perm_id.get(about.perm_id, "")
+            case OrderStatus(order_id, perm_id, client_id, _):
+                if perm_id in self._refs_by_perm_id:
+                    return self._refs_by_perm_id[perm_id]
+                mine = client_id == self.endpoint.client_id
+                return self._refs.get(order_id, "") if mine else ""
+            case OrderError(order_id=order_id):
                 return self._refs.get(order_id, "")
         return ""
 

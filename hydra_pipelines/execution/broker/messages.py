@@ -18,6 +18,10 @@ class BrokerError(RuntimeError):
     """The broker can't be reached, refused, or said something that can't be trusted."""
 
 
+class NotSubmitted(BrokerError):
+    """The order was not written to the socket, for certain."""
+
+
 @dataclass(frozen=True)
 class Known(Generic[T]):
     """A complete reply."""
@@ -82,7 +86,8 @@ class Quote:
     close: Decimal | None
     kind: str
     """`live`, `frozen`, `delayed` or `delayed_frozen`."""
-    at: datetime
+    at: datetime | None
+    """When the market was like this, at the latest; None where it can't be told."""
 
     @property
     def mid(self) -> Decimal | None:
@@ -105,6 +110,7 @@ class WorkingOrder:
     filled: int | None
     limit_price: Decimal | None
     status: str
+    client_id: int
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class Execution:
     quantity: int
     price: Decimal
     executed_at: datetime
+    client_id: int
     commission: Decimal | None = None
 
     @property
@@ -133,6 +140,21 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class BrokerState:
+    """Everything that the broker holds of an account: complete replies, taken without an outage."""
+
+    open_orders: tuple[WorkingOrder, ...]
+    completed_orders: tuple[WorkingOrder, ...]
+    executions: tuple[Execution, ...]
+    positions: tuple[Position, ...]
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Signed shares by symbol."""
+        return {position.symbol: position.quantity for position in self.positions}
+
+
+@dataclass(frozen=True)
 class OrderOpened:
     order: WorkingOrder
 
@@ -141,9 +163,8 @@ class OrderOpened:
 class OrderStatus:
     order_id: int
     perm_id: int
+    client_id: int
     status: str
-    filled: Decimal
-    remaining: Decimal
 
 
 @dataclass(frozen=True)
@@ -165,13 +186,8 @@ class OrderError:
 
 
 @dataclass(frozen=True)
-class ConnectionChanged:
-    """1100 / 1101 / 1102 and the end of the socket."""
-
-    code: int
-    text: str
+class SocketClosed:
+    """The other end is gone; what it wrote before has been read."""
 
 
-RawEvent = (
-    OrderOpened | OrderStatus | Executed | CommissionReported | OrderError | ConnectionChanged
-)
+RawEvent = OrderOpened | OrderStatus | Executed | CommissionReported | OrderError | SocketClosed

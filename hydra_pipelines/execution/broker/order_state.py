@@ -7,7 +7,9 @@
                  └─► unknown ─┴──────► never_arrived (proven by the position; may be tried again)
 
 Executions are the truth for quantity: an order is filled when they add up to it, whatever the
-broker's status messages say, and a fill that comes after a cancellation still counts.
+broker's status messages say, and a fill that comes after a cancellation still counts. An order
+that the broker ended stays ended, whatever acknowledgement comes late. That one never got there
+is our own conclusion only, so a word of the broker about it takes it back.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ FINAL = frozenset(
     {State.FILLED, State.CANCELLED, State.REJECTED, State.NEVER_SENT, State.NEVER_ARRIVED}
 )
 
+_ENDED = frozenset({State.CANCELLED, State.REJECTED})
+_UNHEARD_OF = frozenset({State.PENDING, State.SENDING, State.UNKNOWN})
+
 
 class Kind(StrEnum):
     """What happened to an order; the states of the same name, and facts that change no state."""
@@ -60,6 +65,8 @@ class Kind(StrEnum):
     NOTICE = "notice"
     FINISHED = "finished"
     """The desk has closed the book on the order; a late fill is still journalled."""
+    REOPENED = "reopened"
+    """The broker speaks of an order that the book was closed on as never arrived."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +106,28 @@ def fold(quantity: int, events: Iterable[OrderEvent]) -> OrderView:
             have = fills.get(details["exec_key"])
             if have is None or details["correction"] >= have[0]:
                 fills[details["exec_key"]] = (details["correction"], details["quantity"])
-            if state in (State.SENDING, State.UNKNOWN, State.PENDING):
+            if state not in _ENDED:
                 state = State.SUBMITTED
+        elif kind is Kind.SUBMITTED:
+            if state not in _ENDED:
+                state = State.SUBMITTED
+        elif kind in (Kind.CANCELLED, Kind.REJECTED):
+            if state not in _ENDED:
+                state = State(kind.value)
+            reason = str(details.get("text", reason))
+        elif kind is Kind.SENDING:
+            if state is State.PENDING:
+                state = State.SENDING
+        elif kind in (Kind.NEVER_SENT, Kind.NEVER_ARRIVED):
+            if state in _UNHEARD_OF:
+                state = State(kind.value)
+            reason = str(details.get("text", reason))
+        elif kind is Kind.UNKNOWN:
+            state = State.UNKNOWN
+            reason = str(details.get("text", reason))
         elif kind is Kind.CANCEL_REQUESTED:
             cancel_requested = True
-        elif kind is Kind.FINISHED:
-            continue
         elif kind is Kind.NOTICE:
-            reason = str(details.get("text", reason))
-        elif kind is Kind.SUBMITTED:
-            # An acknowledgement that arrives late doesn't open a finished order again.
-            if state not in FINAL:
-                state = State.SUBMITTED
-        else:
-            state = State(kind.value)
             reason = str(details.get("text", reason))
     filled = sum(shares for _, shares in fills.values())
     if filled >= quantity and fills:
@@ -120,25 +135,26 @@ def fold(quantity: int, events: Iterable[OrderEvent]) -> OrderView:
     return OrderView(state, filled, filled > quantity, cancel_requested, reason)
 
 
-# The order is refused for certain. Other codes may come with an order that goes on to fill.
+def heard_of(events: Iterable[OrderEvent]) -> bool:
+    """Whether the broker has ever acknowledged the order: then it did arrive."""
+    return any(e.kind in (Kind.SUBMITTED, Kind.FILL, Kind.CANCELLED, Kind.REJECTED) for e in events)
+
+
+# The order is refused for certain. Other codes (10349, 399, 404 ...) may come with an order that
+# goes on to fill.
 _REJECTS = frozenset({103, 110, 200, 201, 203})
+_ORDER_CANCELLED = 202
 _CANCELLED = frozenset({"Cancelled", "ApiCancelled"})
 _ACKNOWLEDGED = frozenset({"PreSubmitted", "Submitted", "Filled"})
 
 
 def translate(raw: RawEvent, order_ref: str, at: datetime) -> OrderEvent | None:
-    """The order event that a broker message stands for, or None where it says nothing new."""
+    """The order event that a broker message stands for, or None where it says nothing of one."""
     match raw:
         case OrderOpened(order):
-            if order.status in _CANCELLED:
-                return OrderEvent(order_ref, Kind.CANCELLED, at, {"perm_id": order.perm_id})
-            return OrderEvent(order_ref, Kind.SUBMITTED, at, {"perm_id": order.perm_id})
-        case OrderStatus(_, perm_id, status, _, _) if status in _CANCELLED:
-            return OrderEvent(order_ref, Kind.CANCELLED, at, {"perm_id": perm_id})
-        case OrderStatus(_, perm_id, status, _, _) if status in _ACKNOWLEDGED:
-            return OrderEvent(order_ref, Kind.SUBMITTED, at, {"perm_id": perm_id})
-        case OrderStatus(_, _, status, _, _):
-            return OrderEvent(order_ref, Kind.NOTICE, at, {"text": f"broker status {status}"})
+            return _by_status(order_ref, at, order.status, order.perm_id)
+        case OrderStatus(perm_id=perm_id, status=status):
+            return _by_status(order_ref, at, status, perm_id)
         case Executed(execution):
             return OrderEvent(
                 order_ref,
@@ -149,9 +165,22 @@ def translate(raw: RawEvent, order_ref: str, at: datetime) -> OrderEvent | None:
                     "correction": execution.correction,
                     "quantity": execution.quantity,
                     "price": str(execution.price),
+                    "perm_id": execution.perm_id,
                 },
             )
         case OrderError(_, code, text):
             kind = Kind.REJECTED if code in _REJECTS else Kind.NOTICE
+            if code == _ORDER_CANCELLED:
+                kind = Kind.CANCELLED
             return OrderEvent(order_ref, kind, at, {"code": code, "text": f"{code}: {text}"})
     return None
+
+
+def _by_status(order_ref: str, at: datetime, status: str, perm_id: int) -> OrderEvent:
+    if status in _CANCELLED:
+        return OrderEvent(order_ref, Kind.CANCELLED, at, {"perm_id": perm_id})
+    if status in _ACKNOWLEDGED:
+        return OrderEvent(order_ref, Kind.SUBMITTED, at, {"perm_id": perm_id})
+    # PendingSubmit, PendingCancel, Inactive: said on the way, and nothing is decided yet.
+    text = {"perm_id": perm_id, "text": f"broker status {status}"}
+    return OrderEvent(order_ref, Kind.NOTICE, at, text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 from hydra_pipelines.execution.broker.messages import (
     BrokerError,
     CommissionReported,
-    ConnectionChanged,
     ContractInfo,
     Executed,
     Execution,
@@ -27,14 +27,15 @@ from hydra_pipelines.execution.broker.messages import (
     OrderStatus,
     Position,
     RawEvent,
+    SocketClosed,
     WorkingOrder,
 )
 
 # Request ids live far above order ids, so that an error can be told to belong to one or the other.
 FIRST_REQUEST_ID = 1 << 30
 _UNSET_DOUBLE = 1.7976931348623157e308
-# Notices that come with a request id but do not end the request.
-_NOTICES = frozenset({10167, 10168, 10090, 2104, 2106, 2107, 2108, 2119, 2158, 399})
+# Notices that come with a request id but do not end the request: data are delayed, or in part.
+_NOTICES = frozenset({10089, 10090, 10167, 2104, 2106, 2107, 2108, 2119, 2158, 399})
 _MARKET_DATA_KINDS = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed_frozen"}
 _TICKS = {
     1: "bid",
@@ -46,6 +47,10 @@ _TICKS = {
     68: "last",
     75: "close",
 }
+_TRADE_TIMES = frozenset({45, 88})
+_DELAY = timedelta(minutes=15)
+"""Delayed data of US exchanges are so old at least."""
+_DONE = frozenset({"Filled", "Cancelled", "ApiCancelled", "Inactive"})
 
 
 class RequestRefused(BrokerError):
@@ -59,11 +64,19 @@ class RequestRefused(BrokerError):
 class Wrapper:
     """Receives the decoder's calls on the loop's thread. Method names are the library's."""
 
-    def __init__(self, events: deque[RawEvent]):
-        self.ib = SimpleNamespace(TimezoneTWS="America/New_York")
+    def __init__(self, events: deque[RawEvent], zone: str):
+        """zone: of the gateway's log-in; times that come without a zone are meant in it."""
+        # The two libraries look for the zones of what they read and what they make under these.
+        self.ib = SimpleNamespace(TimezoneTWS=zone)
+        self.defaultTimezone = UTC
         self.events = events
         self.closing = False
         self.client_id_in_use = False
+        self.socket_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.outage: str | None = None
+        """What the gateway said when it lost IB's servers (1100); None while they are there."""
+        self.outages = 0
+        """How often the connection to IB's servers went or came back."""
         self.next_valid_id = 0
         self.account_values: dict[tuple[str, str, str], str] = {}
         self.portfolio: dict[tuple[str, str], Holding] = {}
@@ -87,18 +100,24 @@ class Wrapper:
         if wait is not None and not wait.done():
             wait.set_result(self._rows.get(key, result))
 
+    def fail(self, error: BrokerError) -> None:
+        """End all that is waited for: nothing that comes now can be trusted, or nothing will."""
+        for wait in self._waits.values():
+            if not wait.done():
+                wait.set_exception(error)
+
     # connection
 
     def connectAck(self) -> None: ...
 
-    def setEventsDone(self) -> None: ...
+    def setEventsDone(self) -> None:
+        if not self.socket_ended.done():
+            self.socket_ended.set_result(None)
 
     def connectionClosed(self) -> None:
-        for wait in self._waits.values():
-            if not wait.done():
-                wait.set_exception(BrokerError("the broker closed the connection"))
+        self.fail(BrokerError("the broker closed the connection"))
         if not self.closing:
-            self.events.append(ConnectionChanged(0, "the broker closed the connection"))
+            self.events.append(SocketClosed())
 
     def nextValidId(self, order_id: int) -> None:
         self.next_valid_id = max(self.next_valid_id, order_id)
@@ -110,7 +129,8 @@ class Wrapper:
         if code == 326:
             self.client_id_in_use = True
         if code in (1100, 1101, 1102):
-            self.events.append(ConnectionChanged(code, text))
+            self.outage = f"{code}: {text}" if code == 1100 else None
+            self.outages += 1
         elif request_id in self._waits:
             if code not in _NOTICES:
                 wait = self._waits[request_id]
@@ -146,18 +166,14 @@ class Wrapper:
         self._end("account")
 
     def position(self, account: str, contract: Any, quantity: float, cost: float) -> None:
-        if "positions" in self._rows and quantity:
-            self._rows["positions"].append(
-                (
-                    account,
-                    Position(
-                        symbol=contract.symbol,
-                        con_id=contract.conId,
-                        quantity=_whole(quantity, contract.symbol),
-                        average_cost=_decimal(cost),
-                    ),
-                )
+        if "positions" in self._rows:
+            row = Position(
+                symbol=contract.symbol,
+                con_id=contract.conId,
+                quantity=_whole(quantity, contract.symbol),
+                average_cost=_decimal(cost),
             )
+            self._rows["positions"].append((account, row))
 
     def positionEnd(self) -> None:
         self._end("positions")
@@ -189,6 +205,10 @@ class Wrapper:
         if request_id in self.quotes and tick in _TICKS and math.isfinite(price) and price > 0:
             self.quotes[request_id][_TICKS[tick]] = _decimal(price)
 
+    def tickString(self, request_id: int, tick: int, value: str) -> None:
+        if request_id in self.quotes and tick in _TRADE_TIMES and value.isdigit():
+            self.quotes[request_id]["traded_at"] = datetime.fromtimestamp(int(value), UTC)
+
     def tickSnapshotEnd(self, request_id: int) -> None:
         self._end(request_id)
 
@@ -196,7 +216,7 @@ class Wrapper:
 
     def openOrder(self, order_id: int, contract: Any, order: Any, state: Any) -> None:
         row = _working(order_id, contract, order, state.status)
-        if "openOrders" in self._rows:
+        if "openOrders" in self._rows and state.status not in _DONE:
             self._rows["openOrders"].append(row)
         self.events.append(OrderOpened(row))
 
@@ -215,15 +235,16 @@ class Wrapper:
         self,
         order_id: int,
         status: str,
-        filled: float,
-        remaining: float,
+        _filled: float,
+        _remaining: float,
         _average: float,
         perm_id: int,
+        _parent_id: int,
+        _last_price: float,
+        client_id: int,
         *_rest: Any,
     ) -> None:
-        self.events.append(
-            OrderStatus(order_id, perm_id, status, _decimal(filled), _decimal(remaining))
-        )
+        self.events.append(OrderStatus(order_id, perm_id, client_id, status))
 
     def execDetails(self, request_id: int, contract: Any, execution: Any) -> None:
         row = Execution(
@@ -237,6 +258,7 @@ class Wrapper:
             quantity=_whole(execution.shares, contract.symbol),
             price=_decimal(execution.price),
             executed_at=execution.time,
+            client_id=execution.clientId,
         )
         if request_id in self._rows:
             self._rows[request_id].append(row)
@@ -267,7 +289,18 @@ def _working(order_id: int, contract: Any, order: Any, status: str) -> WorkingOr
         else None,
         limit_price=_decimal(limit) if limit < _UNSET_DOUBLE else None,
         status=status,
+        client_id=order.clientId,
     )
+
+
+def quote_time(ticks: dict[str, Any], received: datetime) -> datetime | None:
+    """When the market was at most like in `ticks`: a frozen one as of its last trade."""
+    if ticks["kind"] == "live":
+        return received
+    if ticks["kind"] == "delayed":
+        return received - _DELAY
+    traded_at: datetime | None = ticks.get("traded_at")
+    return traded_at
 
 
 def _decimal(value: float) -> Decimal:

@@ -39,7 +39,9 @@ class BookedOrder:
 
     @property
     def finished(self) -> bool:
-        return any(event.kind is Kind.FINISHED for event in self.events)
+        """Whether the book is closed on it."""
+        turns = [e.kind for e in self.events if e.kind in (Kind.FINISHED, Kind.REOPENED)]
+        return bool(turns) and turns[-1] is Kind.FINISHED
 
 
 class OrderBook:
@@ -98,19 +100,12 @@ class OrderBook:
 
     def commit(self, session: date) -> None:
         """Write everything noted in one transaction, and close the book on orders that are done."""
-        now_final = [
-            order for order in self.orders.values() if order.view.final and not order.finished
-        ]
+        now_final = [o for o in self.orders.values() if o.view.final and not o.finished]
+        for order in [o for o in self.orders.values() if o.finished and not o.view.final]:
+            self._append(order, Kind.REOPENED, {"state": order.view.state.value})
         for order in now_final:
             view = order.view
-            event = OrderEvent(
-                order.ref,
-                Kind.FINISHED,
-                order.events[-1].occurred_at,
-                {"state": view.state.value, "filled": view.filled},
-            )
-            order.events.append(event)
-            self._unwritten.append(event)
+            self._append(order, Kind.FINISHED, {"state": view.state.value, "filled": view.filled})
         if not (self._unwritten or self._executions or self._commissions):
             return
         with self._ledger.transaction() as tx:
@@ -148,6 +143,11 @@ class OrderBook:
             )
         self._unwritten, self._executions, self._commissions = [], [], {}
 
+    def _append(self, order: BookedOrder, kind: Kind, details: Mapping[str, Any]) -> None:
+        event = OrderEvent(order.ref, kind, order.events[-1].occurred_at, details)
+        order.events.append(event)
+        self._unwritten.append(event)
+
     def _intent_of(self, execution: Execution) -> Mapping[str, Any] | None:
         order = self.orders.get(execution.order_ref)
         return order.intent if order else None
@@ -165,10 +165,8 @@ def _is_news(order: BookedOrder, event: OrderEvent) -> bool:
             and e.details["correction"] >= event.details["correction"]
             for e in order.events
         )
-    if event.kind is Kind.SUBMITTED:
-        # The broker repeats itself; only the first word after a send, or after a doubt, is news.
-        state = order.view.state.value
-        return state in (Kind.SENDING.value, Kind.UNKNOWN.value, Kind.PENDING.value)
-    if event.kind in (Kind.CANCELLED, Kind.REJECTED):
-        return order.view.state.value != event.kind.value and not order.view.final
-    return True
+    before, after = order.view, fold(order.intent["quantity"], [*order.events, event])
+    if event.kind in (Kind.SUBMITTED, Kind.CANCELLED, Kind.REJECTED, Kind.UNKNOWN):
+        # The broker repeats itself; what changes nothing is no news.
+        return before.state is not after.state
+    return event.kind is not Kind.NOTICE or before.reason != after.reason

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 from hydra_pipelines.execution.broker.gateway import BrokerGateway
-from hydra_pipelines.execution.broker.messages import BrokerError
+from hydra_pipelines.execution.broker.messages import BrokerError, NotSubmitted
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.sessions import Calendar, Clock
@@ -29,12 +29,15 @@ class Follower:
         clock: Clock,
         calendar: Calendar,
         note: Callable[[str], None],
+        reconcile: Callable[[date], None],
     ):
+        """reconcile: brings the book up to date with the broker, for an execution session."""
         self._broker = broker
         self._book = book
         self._clock = clock
         self._calendar = calendar
         self._note = note
+        self._reconcile = reconcile
 
     def follow(self, working: Sequence[BookedOrder], execution_session: date, minutes: int) -> None:
         """Follow orders until they are final or the time is up; then cancel what is left."""
@@ -58,25 +61,33 @@ class Follower:
         now = self._clock.now()
         self._book.note(OrderEvent(o.ref, Kind.CANCEL_REQUESTED, now) for o in active)
         self._book.commit(execution_session)
-        for order in active:
-            self._broker.cancel(order.intent["order_id"])
-        patience = wall.monotonic() + self._broker.endpoint.request_timeout_s
-        while True:
-            self.collect(execution_session)
-            active = [order for order in active if not order.view.final]
-            if not active:
-                return
-            if wall.monotonic() > patience:
-                break
-            wall.sleep(0.05)
-        text = {"text": "the broker did not confirm the cancellation"}
-        self._book.note(OrderEvent(o.ref, Kind.UNKNOWN, now, text) for o in active)
+        text = "the broker did not confirm the cancellation"
+        try:
+            for order in active:
+                self._broker.cancel(order.intent["order_id"])
+        except NotSubmitted as error:
+            text = f"not cancelled: {error}"
+        else:
+            patience = wall.monotonic() + self._broker.endpoint.request_timeout_s
+            while wall.monotonic() < patience:
+                self.collect(execution_session)
+                if all(order.view.final for order in active):
+                    return
+                wall.sleep(0.05)
+        left = [order for order in active if not order.view.final]
+        self._book.note(OrderEvent(o.ref, Kind.UNKNOWN, now, {"text": text}) for o in left)
         self._book.commit(execution_session)
-        for order in active:
-            self._note(f"{order.intent['symbol']}: cancellation of {order.ref} not confirmed")
+        self._reconcile(execution_session)
+        for order in left:
+            if not order.view.final:
+                self._note(f"{order.intent['symbol']}: {order.ref}: {text}")
 
     def collect(self, execution_session: date) -> None:
-        """Take in everything that the broker has written up to now."""
+        """Take in everything that the broker has written up to now.
+
+        Raises BrokerError where the connection has ended. While the gateway has lost IB's servers
+        there is nothing to be had, and once it has them again the book is reconciled.
+        """
         self._broker.broker_time()
         now, instant = self._clock.now(), wall.perf_counter()
         happened = self._broker.happenings(now)
@@ -93,8 +104,11 @@ class Follower:
             {exec_id: report.commission for exec_id, report in happened.commissions.items()}
         )
         self._book.commit(execution_session)
-        if happened.connection_lost:
+        if happened.closed:
             raise BrokerError(
-                f"the connection was lost while orders work ({happened.connection_lost}): "
-                "run the session again, it reconciles before it goes on"
+                "the broker closed the connection while orders work: run the session again, it "
+                "reconciles before it goes on"
             )
+        if self._broker.doubt and not self._broker.outage:
+            # IB's servers were lost and are back: what happened in between is asked for first.
+            self._reconcile(execution_session)

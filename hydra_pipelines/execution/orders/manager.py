@@ -20,6 +20,7 @@ from hydra_pipelines.execution.broker.messages import (
     BrokerError,
     ContractInfo,
     Known,
+    NotSubmitted,
     Quote,
     Unknown,
 )
@@ -32,7 +33,8 @@ from hydra_pipelines.execution.orders.intents import (
     marketable_limit,
     order_ref,
 )
-from hydra_pipelines.execution.orders.reconcile import BrokerView, positions_of, reconcile
+from hydra_pipelines.execution.orders.outcome import ExecutionReport, make_report
+from hydra_pipelines.execution.orders.reconcile import positions_of, reconcile
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
 from hydra_pipelines.execution.risk.gate import Approval
 from hydra_pipelines.execution.risk.state import OrderRequest
@@ -63,33 +65,6 @@ class WorkSettings:
     """Real seconds before the broker is asked a second time for an order in doubt."""
 
 
-@dataclass(frozen=True)
-class OrderOutcome:
-    order_ref: str
-    symbol: str
-    side: str
-    quantity: int
-    filled: int
-    state: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ExecutionReport:
-    """What came of a plan. `sent` counts the orders that this run wrote to the socket."""
-
-    plan_id: str
-    session: date
-    execution_session: date
-    orders: tuple[OrderOutcome, ...]
-    notes: tuple[str, ...]
-    sent: int
-
-    @property
-    def unknown(self) -> tuple[OrderOutcome, ...]:
-        return tuple(o for o in self.orders if o.state == State.UNKNOWN.value)
-
-
 class OrderManager:
     """Works plans over one broker connection. Hold the execution lock while using it."""
 
@@ -113,7 +88,7 @@ class OrderManager:
         self.say = say
         self.book = OrderBook(ledger, run_id)
         self.reviewer = Reviewer(ledger, control, broker, clock)
-        self.follower = Follower(broker, self.book, clock, calendar, self._note)
+        self.follower = Follower(broker, self.book, clock, calendar, self._note, self.reconcile)
         self.notes: list[str] = []
         self.sent = 0
 
@@ -140,29 +115,28 @@ class OrderManager:
             self._settle(plan["execution_session"])
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
-        return self._report(plan)
+        return make_report(plan, self.book.orders.values(), self.notes, self.sent)
 
     def reconcile(self, execution_session: date) -> None:
         """Bring our orders up to date with what the broker knows. Raises StateUnknown."""
-        for look in range(2):
+        for second_look in (False, True):
             self.broker.broker_time()
-            view = self._broker_view()
-            self.book.note_executions(view.executions, {})
+            state = self._known(self.broker.state(), "orders and positions")
+            self.book.note_executions(state.executions, {})
             self.book.note_commissions(
-                {e.exec_id: e.commission for e in view.executions if e.commission is not None}
+                {e.exec_id: e.commission for e in state.executions if e.commission is not None}
             )
             self.book.commit(execution_session)
             with self.ledger.transaction() as tx:
                 journal = positions_of(trades.fills(tx, self.broker.account_id))
-            pending = [o for o in self.book.orders.values() if not o.finished]
-            self.book.note(
-                reconcile([(o.intent, o.events) for o in pending], view, journal, self.clock.now())
-            )
+            held = [(o.intent, o.events) for o in self.book.orders.values()]
+            now = self.clock.now()
+            self.book.note(reconcile(held, state, journal, now, second_look=second_look))
             self.book.commit(execution_session)
-            in_doubt = [o for o in pending if o.view.state is State.UNKNOWN]
+            in_doubt = [o for o in self.book.orders.values() if o.view.state is State.UNKNOWN]
             if not in_doubt:
                 return
-            if look == 0:
+            if not second_look:
                 wall.sleep(self.work.grace_s)
         for order in in_doubt:
             self._note(f"{order.intent['symbol']}: order {order.ref} is unknown, symbol frozen")
@@ -247,8 +221,8 @@ class OrderManager:
                 room = self.reviewer.room(request)
                 if room < request.quantity:
                     self._note(
-                        f"{symbol}: {room} of {request.quantity} shares, what cash and the position "
-                        "limit leave room for now"
+                        f"{symbol}: {room} of {request.quantity} shares, what cash and the "
+                        "position limit leave room for now"
                     )
                 if room == 0:
                     continue
@@ -258,7 +232,9 @@ class OrderManager:
             )
             verdicts.append(verdict.record)
             if verdict.approval is None:
-                self._note(f"{symbol}: denied, {verdict.record['reasons']}")
+                self._note(
+                    f"{symbol}: denied, {verdict.record['reasons']} ({quote.value.kind} quote)"
+                )
                 continue
             highest_id = self.broker.next_order_id(highest_id)
             intent = self._intent(plan, row, request, quote.value, highest_id, attempt)
@@ -308,31 +284,32 @@ class OrderManager:
         self.book.note(OrderEvent(r.order_ref, Kind.SENDING, now) for r, _, _, _ in approved)
         self.book.commit(execution_session)
         failure: BrokerError | None = None
+        written = []
         for request, approval, contract, intent in approved:
             if failure is not None:
-                text = {"text": f"not sent after a failure: {failure}"}
-                self.book.note([OrderEvent(request.order_ref, Kind.NEVER_SENT, now, text)])
+                self._note_event(request, Kind.NEVER_SENT, f"not sent after a failure: {failure}")
                 continue
             order = self.book.orders[request.order_ref]
             order.sent_at, order.sent_monotonic = self.clock.now(), wall.perf_counter()
             try:
                 self.broker.submit(request, approval, intent["order_id"], contract)
-                self.sent += 1
+                written.append({"order_ref": request.order_ref, "order_id": intent["order_id"]})
+            except NotSubmitted as error:
+                failure = error
+                self._note_event(request, Kind.NEVER_SENT, str(error))
             except BrokerError as error:
                 # The bytes may have left: only reconciliation can tell.
                 failure = error
-                text = {"text": str(error)}
-                self.book.note([OrderEvent(request.order_ref, Kind.UNKNOWN, now, text)])
+                self._note_event(request, Kind.UNKNOWN, str(error))
+        self.sent += len(written)
         self.book.commit(execution_session)
         with self.ledger.transaction() as tx:
-            audit.log_many(
-                tx,
-                AuditEvent.ORDER_SUBMITTED,
-                [{"order_ref": r.order_ref, "order_id": i["order_id"]} for r, _, _, i in approved],
-                run_id=self.run_id,
-            )
+            audit.log_many(tx, AuditEvent.ORDER_SUBMITTED, written, run_id=self.run_id)
         if failure is not None:
             raise failure
+
+    def _note_event(self, request: OrderRequest, kind: Kind, text: str) -> None:
+        self.book.note([OrderEvent(request.order_ref, kind, self.clock.now(), {"text": text})])
 
     def _settle(self, execution_session: date) -> None:
         """Ask once more for all executions: commissions and fills that came late."""
@@ -389,15 +366,6 @@ class OrderManager:
                 )
         return {symbol: c for symbol in symbols if (c := (out | found).get(symbol))}
 
-    def _broker_view(self) -> BrokerView:
-        positions = self._known(self.broker.positions(), "positions")
-        return BrokerView(
-            open_orders=self._known(self.broker.open_orders(), "open orders"),
-            completed_orders=self._known(self.broker.completed_orders(), "completed orders"),
-            executions=self._known(self.broker.executions(), "executions"),
-            positions={p.symbol: p.quantity for p in positions},
-        )
-
     def _known(self, reply: Known[T] | Unknown, what: str) -> T:
         if isinstance(reply, Unknown):
             raise StateUnknown(f"the broker's {what} are not known ({reply.reason}): nothing sent")
@@ -406,31 +374,6 @@ class OrderManager:
     def _note(self, text: str) -> None:
         self.notes.append(text)
         self.say(text)
-
-    def _report(self, plan: Mapping[str, Any]) -> ExecutionReport:
-        outcomes = []
-        for order in self.book.orders.values():
-            if order.intent["plan_id"] == plan["plan_id"]:
-                view = order.view
-                outcomes.append(
-                    OrderOutcome(
-                        order.ref,
-                        order.intent["symbol"],
-                        order.intent["side"],
-                        order.intent["quantity"],
-                        view.filled,
-                        view.state.value,
-                        view.reason,
-                    )
-                )
-        return ExecutionReport(
-            plan_id=plan["plan_id"],
-            session=plan["session"],
-            execution_session=plan["execution_session"],
-            orders=tuple(outcomes),
-            notes=tuple(self.notes),
-            sent=self.sent,
-        )
 
 
 def _reduces(row: Mapping[str, Any]) -> bool:

@@ -172,7 +172,10 @@ class Reviewer:
         state = dataclasses.replace(
             self._known(),
             quote=RiskQuote(
-                quote.bid, quote.ask, quote.last, (datetime.now(UTC) - quote.at).total_seconds()
+                quote.bid,
+                quote.ask,
+                quote.last,
+                (datetime.now(UTC) - quote.at).total_seconds() if quote.at else None,
             ),
             last_close=facts.last_close,
             tick_size=contract.min_tick,

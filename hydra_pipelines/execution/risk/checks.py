@@ -98,7 +98,7 @@ _EXPLANATIONS = {
     DenialReason.BREAKER_AGENT_PAUSED: "the agent is paused: no new risk",
     DenialReason.BREAKERS_UNKNOWN: "a breaker, or a value that it watches, can't be read",
     DenialReason.EQUITY_UNKNOWN: "the account's equity is not known, or not above zero",
-    DenialReason.CASH_UNKNOWN: "the account's cash is not known",
+    DenialReason.CASH_UNKNOWN: "the account's cash, or what a working buy takes, is not known",
     DenialReason.TARGET_UNKNOWN: "no plan says how much of the symbol is wanted",
     DenialReason.LAST_CLOSE_UNKNOWN: "the last close is not known",
     DenialReason.EXPOSURE_UNKNOWN: "a position or working order has no price to value it",
@@ -293,7 +293,11 @@ def _of_cash(
     cost = _cost(order.quantity, order.limit_price, limits)
     for other in state.working or ():
         if other.side == "BUY":
-            cost += _cost(other.remaining, other.limit_price, limits)
+            price = usable_price(other.limit_price)
+            if price is None:
+                yield DenialReason.CASH_UNKNOWN
+                return
+            cost += _cost(other.remaining, price, limits)
     if cost > state.cash - equity * _exact(limits.cash_buffer):
         yield DenialReason.CASH
 

@@ -60,13 +60,23 @@ class OrderRequest:
 
 @dataclass(frozen=True)
 class WorkingOrder:
-    """An order that can still fill. remaining: shares not filled yet."""
+    """An order that can still fill.
+
+    remaining: shares not filled yet, 0 or more. limit_price: USD; None where not known.
+    """
 
     order_ref: str
     symbol: str
     side: Side
     remaining: int
-    limit_price: Decimal
+    limit_price: Decimal | None
+
+    def __post_init__(self) -> None:
+        if self.side not in ("BUY", "SELL") or self.remaining < 0:
+            raise ValueError(
+                f"working order {self.order_ref}: {self.side} {self.remaining} {self.symbol} "
+                "can't be; the side is BUY or SELL, what remains 0 or more"
+            )
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,8 @@ CREATE TABLE order_events (
 
 CREATE TABLE risk_decisions (
     order_ref VARCHAR NOT NULL,
+    -- PLAN_ID-SEQUENCE of the row of the plan that the order works; NULL for an order without one.
+    plan_row VARCHAR,
     approved BOOLEAN NOT NULL,
     reasons VARCHAR NOT NULL,
     inputs JSON NOT NULL,
