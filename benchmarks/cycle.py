@@ -35,7 +35,9 @@ def execute(environment: dict[str, str], *arguments: str) -> float:
     )
     seconds = time.perf_counter() - started
     if done.returncode:
-        raise SystemExit(f"dagster job execute {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(
+            f"dagster job execute {' '.join(arguments)} failed:\n{done.stderr[-3000:]}"
+        )
     return seconds
 
 
@@ -97,7 +99,9 @@ def main() -> None:
                 GatewayControl(running).shutdown()
     print(f"{'':32} median      low     high   ({runs} runs each, interleaved)")
     for name, times in (("ten trivial assets", floor), ("daily cycle, 20 symbols", cycle)):
-        print(f"{name:32} {statistics.median(times):5.2f} s  {min(times):5.2f} s  {max(times):5.2f} s")
+        print(
+            f"{name:32} {statistics.median(times):5.2f} s  {min(times):5.2f} s  {max(times):5.2f} s"
+        )
     ratio = statistics.median(cycle) / statistics.median(floor)
     print(f"{'ratio':32} {ratio:5.2f}")
     print("\nwhere the time goes (medians):")

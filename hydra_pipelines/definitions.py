@@ -1,7 +1,11 @@
-"""The front door of the Dagster project: everything put together by one function."""
+"""The front door of the Dagster project: everything put together by one function.
+
+`defs`, for this environment's settings, is built when it is first asked for.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,17 +27,32 @@ def build_defs(
 ) -> dg.Definitions:
     """The project's definitions, for the settings of this environment unless others are given.
 
-    resources, loggers: replace or add to the default ones, by key.
+    resources, loggers: replace or add to the default ones, by key. Raises NotASession where the
+    desk's first session is none.
     """
     desk = Desk(settings or load_settings())
     partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
+    resource = DeskResource.of(settings) if settings else DeskResource()
     return dg.Definitions(
         assets=[build(partitions) for build in ALL_ASSETS],
         jobs=[job(partitions, desk.next_session_due()) for job in (daily_cycle_job, train_job)],
-        resources={"desk": DeskResource(), **(resources or {})},
+        resources={"desk": resource, **(resources or {})},
         loggers=loggers,
         executor=executor,
     )
 
 
-defs = build_defs()
+@functools.cache
+def _defs_of_this_environment() -> dg.Definitions:
+    return build_defs()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "defs":
+        return _defs_of_this_environment()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # Dagster looks for definitions among the names that a module lists.
+    return [*globals(), "defs"]

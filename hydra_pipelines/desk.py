@@ -21,6 +21,7 @@ from hydra_pipelines.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from hydra_pipelines.decision.targets import PlanLimits
     from hydra_pipelines.execution.broker.gateway import BrokerGateway
+    from hydra_pipelines.execution.broker.gateway import Endpoint as BrokerEndpoint
     from hydra_pipelines.execution.orders.manager import WorkSettings
     from hydra_pipelines.execution.risk.limits import RiskLimits
     from hydra_pipelines.execution.slippage import SlippageModel
@@ -98,11 +99,13 @@ class Desk:
     @cached_property
     def strategies(self) -> tuple[StrategySpec, ...]:
         """The deployed strategies."""
+        from hydra_pipelines.decision.signals import SignalRule
         from hydra_pipelines.models.strategies import StrategyError, StrategySpec
 
         try:
             return tuple(
-                StrategySpec(**s.model_dump(exclude={"signal"})) for s in self.settings.deployed
+                StrategySpec(**{**s.model_dump(), "signal": SignalRule(**s.signal.model_dump())})
+                for s in self.settings.deployed
             )
         except StrategyError as error:
             raise SettingsError(f"strategies: {error}") from error
@@ -193,9 +196,11 @@ class Desk:
         if gateway is not None:
             gateway.close()
 
-    def _connect(self) -> BrokerGateway:
-        from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
-        from hydra_pipelines.execution.risk.gate import RiskGate
+    @property
+    def broker_endpoint(self) -> BrokerEndpoint:
+        """Where the TWS socket is; starts the embedded venue. Raises SettingsError in mode live."""
+        from hydra_pipelines.execution.broker.gateway import Endpoint
+        from hydra_pipelines.execution.broker.windows import QuietHours, Window
 
         s = self.settings.broker
         if self.settings.mode == "live":
@@ -203,21 +208,29 @@ class Desk:
                 "mode is live, and this version trades paper only: set mode: paper in hydra.yaml, "
                 "and leave IBKR_PAPER_TRADING unset or true"
             )
-        host, port, account = s.host, s.port, s.account
+        host, port, account, quiet = s.host, s.port, s.account, None
         if self.embedded:
             host, port, account = self.venue.host, self.venue.port, self.settings.embedded.account
-        gateway = BrokerGateway(
-            Endpoint(
-                host=host,
-                port=port,
-                client_id=s.client_id,
-                account=account,
-                connect_timeout_s=s.connect_timeout_s,
-                connect_attempts=s.connect_attempts,
-                request_timeout_s=s.request_timeout_s,
-            ),
-            RiskGate(self.risk_limits),
+        else:
+            daily = tuple(Window.parse(text) for text in s.restart_windows)
+            quiet = QuietHours(daily, Window.parse(s.friday_window))
+        return Endpoint(
+            host=host,
+            port=port,
+            client_id=s.client_id,
+            account=account,
+            connect_timeout_s=s.connect_timeout_s,
+            connect_attempts=s.connect_attempts,
+            request_timeout_s=s.request_timeout_s,
+            zone=s.zone,
+            quiet=quiet,
         )
+
+    def _connect(self) -> BrokerGateway:
+        from hydra_pipelines.execution.broker.gateway import BrokerGateway
+        from hydra_pipelines.execution.risk.gate import RiskGate
+
+        gateway = BrokerGateway(self.broker_endpoint, RiskGate(self.risk_limits))
         gateway.connect()
         return gateway
 

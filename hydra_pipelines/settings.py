@@ -34,6 +34,7 @@ Positive = Annotated[float, Field(gt=0)]
 Exposure = Annotated[float, Field(gt=0, le=10)]
 """A multiple of equity."""
 Usd = Annotated[Decimal, Field(gt=0)]
+DailyWindow = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class SettingsError(ValueError):
@@ -84,6 +85,12 @@ class BrokerSettings(_Section):
     connect_timeout_s: Positive = 4
     connect_attempts: Annotated[int, Field(ge=1)] = 3
     request_timeout_s: Positive = 10
+    zone: str = "America/New_York"
+    """Time zone of the gateway's log-in: times that it writes without a zone are meant in it."""
+    restart_windows: tuple[DailyWindow, ...] = ("23:40-00:15", "00:15-01:45")
+    """New York time of every day in which IB restarts and nothing is submitted. Not embedded."""
+    friday_window: DailyWindow = "23:00-03:00"
+    """The same for the night from Friday to Saturday."""
 
 
 class SignalSettings(_Section):

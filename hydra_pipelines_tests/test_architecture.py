@@ -22,8 +22,9 @@ LEVELS = (
     {"ledger", "control", "alerts"},
     {"features", "market"},
     {"execution", "decision", "models"},
-    {"api", "agent", "monitoring"},
+    {"agent", "monitoring"},
     {"desk", "day"},
+    {"api"},
     {"defs", "dashboard", "cli", "definitions", PACKAGE},
 )
 RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}

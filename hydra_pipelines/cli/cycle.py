@@ -20,6 +20,8 @@ from hydra_pipelines.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from dagster import ExecuteInProcessResult
+
     from hydra_pipelines.desk import Desk
 
 
@@ -51,7 +53,7 @@ def cycle(
         except day.SessionRefused as error:
             fail(str(error), REFUSED)
         say(f"Cycle of session {chosen} ({desk.settings.mode}, {desk.settings.broker.venue} venue)")
-        failure = _run(desk, chosen, dry_run=dry_run)
+        failure, findings = _run(desk, chosen, dry_run=dry_run)
         state = api.status(desk)
     if as_json:
         print_json(state)
@@ -64,10 +66,12 @@ def cycle(
         print_status(state)
         typer.echo()
         typer.echo("Look next:   hydra positions, hydra trades, hydra cycle (the next session)")
+    if findings:
+        fail("the cycle ran, and found what needs a person: " + "; ".join(findings), REFUSED)
 
 
-def _run(desk: Desk, session: date, *, dry_run: bool) -> str | None:
-    """Execute the job; None, or what failed."""
+def _run(desk: Desk, session: date, *, dry_run: bool) -> tuple[str | None, list[str]]:
+    """Execute the job; what failed, if anything did, and the checks that failed with an error."""
     from hydra_pipelines.defs.instance import desk_instance
 
     say("Loading Dagster …")
@@ -88,16 +92,22 @@ def _run(desk: Desk, session: date, *, dry_run: bool) -> str | None:
             run_config={"loggers": {"progress": {}}},
             raise_on_error=False,
         )
-        if result.success:
-            return None
-        for event in result.all_events:
-            if event.is_step_failure:
-                data: Any = event.event_specific_data
-                text = data.user_failure_data.description if data.user_failure_data else None
-                return f"{event.step_key}: {text or data.error_display_string}"
-            if event.is_failure and event.message:
-                last = event.message
-        return last
+        findings = [
+            f"{check.asset_key.to_user_string()}, {check.check_name}: {check.description}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+        ]
+        return None if result.success else _what_failed(result), findings
+
+
+def _what_failed(result: ExecuteInProcessResult) -> str:
+    """The first failed step and its message; the trace of an error that nobody expected."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data: Any = event.event_specific_data
+            expected = data.user_failure_data and data.user_failure_data.description
+            return f"{event.step_key}: {expected or data.error_display_string}"
+    return next((e.message for e in result.all_events if e.is_failure and e.message), "no step ran")
 
 
 class _Progress(logging.Handler):

@@ -27,6 +27,7 @@ PACKAGES = (
     "scikit-learn",
 )
 _NEEDED_BYTES = 500_000_000
+_PATIENCE_S = 2
 
 
 def doctor(as_json: Json = False) -> None:
@@ -58,13 +59,14 @@ def _examine(desk: Desk) -> Iterator[tuple[str, bool, str]]:
     settings = desk.settings
     yield "settings", True, f"{settings.root / 'hydra.yaml'}, mode {settings.mode}"
     for name, path in (("data", settings.data_path), ("registry", settings.mlruns_path)):
-        there = path if path.exists() else path.parent
-        yield name, os.access(there, os.W_OK), str(path)
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        yield name, there.is_dir() and os.access(there, os.W_OK), str(path)
     free = shutil.disk_usage(settings.data_path).free
     yield "disk", free > _NEEDED_BYTES, f"{free / 1e9:.1f} GB free"
     yield _checked("calendar", lambda: f"{desk.calendar.name} to {desk.calendar.sessions[-1]}")
     yield _checked("market data", lambda: _describe_source(desk))
     yield _checked("strategies", lambda: ", ".join(s.id for s in desk.strategies) or "none")
+    yield _checked("limits", lambda: _describe_limits(desk))
     yield _checked("control", lambda: f"kill switch {'on' if desk.control.kill_switch else 'off'}")
     yield _checked("ledger", lambda: _describe_ledger(desk))
     yield _checked("venue", lambda: _describe_venue(desk))
@@ -85,15 +87,23 @@ def _describe_source(desk: Desk) -> str:
     )
 
 
-def _describe_ledger(desk: Desk) -> str:
-    from hydra_pipelines.ledger.store import LedgerMissing
+def _describe_limits(desk: Desk) -> str:
+    plan, risk = desk.plan_limits, desk.risk_limits
+    return (
+        f"{plan.max_positions} positions of at most {plan.max_position_weight:.0%} planned; the "
+        f"gate stops at {risk.max_positions} and {risk.max_position_weight:.0%}"
+    )
 
-    try:
-        with desk.ledger.snapshot() as rows:
-            number = rows.value("SELECT max(number) FROM schema_versions")
-            plans = rows.value("SELECT count(*) FROM plans")
-    except LedgerMissing:
+
+def _describe_ledger(desk: Desk) -> str:
+    from hydra_pipelines.ledger.store import Ledger
+
+    if not desk.settings.ledger_path.exists():
         return "none yet, made by the first cycle"
+    # The live file, which alone says whether the next cycle can write; a writer's stage is short.
+    with Ledger(desk.settings.ledger_path, lock_timeout_s=_PATIENCE_S).transaction() as tx:
+        number = tx.value("SELECT max(number) FROM schema_versions")
+        plans = tx.value("SELECT count(*) FROM plans")
     return f"schema {number}, {plans} sessions planned"
 
 

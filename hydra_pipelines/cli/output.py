@@ -37,17 +37,22 @@ def readable_errors() -> Iterator[None]:
     """Known errors as one line and their exit code, without a stack trace."""
     from hydra_pipelines.control import ControlError
     from hydra_pipelines.ledger.store import LedgerError, LedgerMissing
-    from hydra_pipelines.sessions import ClockError, NotASession
+    from hydra_pipelines.sessions import ClockError, NotASession, UnknownCalendar
     from hydra_pipelines.settings import SettingsError
 
     try:
         yield
-    except (NotASession, SettingsError) as error:
+    except (NotASession, SettingsError, UnknownCalendar) as error:
         fail(str(error), USAGE)
     except (LedgerMissing, ControlError) as error:
         fail(str(error), REFUSED)
     except (LedgerError, ClockError) as error:
         fail(str(error), FAILURE)
+    except OSError as error:
+        # A folder that is missing, full, or somebody else's; anything else is a bug of ours.
+        if error.filename is None:
+            raise
+        fail(f"{error.strerror}: {error.filename}", FAILURE)
 
 
 def print_table(

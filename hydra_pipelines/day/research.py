@@ -308,7 +308,7 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
     """Signals of each strategy from its stored predictions of the session."""
     import numpy as np
 
-    from hydra_pipelines.decision.signals import SignalError, SignalRule, make_signals
+    from hydra_pipelines.decision.signals import SignalError, make_signals
 
     with desk.ledger.transaction() as tx:
         stored = decisions.predictions(tx, session)
@@ -319,16 +319,13 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
             return SignalsResult(kept, {}, kept=True)
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
     failures: dict[str, str] = {}
-    for strategy in desk.settings.deployed:
+    for strategy in desk.strategies:
         mine = [row for row in stored if row["strategy_id"] == strategy.id]
         if not mine:
             failures[strategy.id] = "no predictions"
             continue
         try:
-            signals = make_signals(
-                np.array([row["prediction"] for row in mine]),
-                SignalRule(**strategy.signal.model_dump()),
-            )
+            signals = make_signals(np.array([row["prediction"] for row in mine]), strategy.signal)
         except SignalError as error:
             failures[strategy.id] = str(error)
             continue

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
+import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,9 +28,10 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Metad
 
 
 def line_plot(values: Sequence[float], labels: Sequence[str], title: str) -> dg.MetadataValue:
-    """A line with its first, last, lowest and highest value, as an image in Markdown.
+    """A line with its last, lowest and highest value, as an image in Markdown.
 
-    Drawn by hand, since importing a plotting library costs more than the rest of the step.
+    values: one at least, labelled one by one. Drawn by hand, since importing a plotting library
+    costs more than the rest of the step.
     """
     width, height, left, bottom = 640, 200, 8, 24
     low, high = min(values), max(values)
@@ -43,14 +47,16 @@ def line_plot(values: Sequence[float], labels: Sequence[str], title: str) -> dg.
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
         f'<rect width="{width}" height="{height}" fill="#fff"/>'
         f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.5"/>'
-        f'<text x="{left}" y="14" {text}>{title}: {values[-1]:,.2f} '
+        f'<text x="{left}" y="14" {text}>{html.escape(title)}: {values[-1]:,.2f} '
         f"(low {low:,.2f}, high {high:,.2f})</text>"
-        f'<text x="{left}" y="{height - 6}" {text}>{labels[0]}</text>'
-        f'<text x="{width - left}" y="{height - 6}" text-anchor="end" {text}>{labels[-1]}</text>'
+        f'<text x="{left}" y="{height - 6}" {text}>{html.escape(labels[0])}</text>'
+        f'<text x="{width - left}" y="{height - 6}" text-anchor="end" {text}>'
+        f"{html.escape(labels[-1])}</text>"
         "</svg>"
     )
     image = base64.b64encode(svg.encode()).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{image})")
+    alternative = re.sub(r"([\\\[\]])", r"\\\1", title)
+    return dg.MetadataValue.md(f"![{alternative}](data:image/svg+xml;base64,{image})")
 
 
 def _cell(value: Any) -> Any:
@@ -59,5 +65,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, date | datetime):
         return value.isoformat()
     if isinstance(value, float):
-        return None if value != value else round(value, 6)
+        return round(value, 6) if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -10,12 +10,12 @@ from hydra_pipelines.sessions import NEW_YORK, Calendar
 
 
 def session_partitions(calendar: Calendar, first: date) -> dg.TimeWindowPartitionsDefinition:
-    """Sessions from `first` on, holidays left out.
+    """Sessions from `first` on, holidays left out. Raises NotASession where `first` is none.
 
     A session's own day counts already (`end_offset`), since it is decided on the evening of that
     day; that it is over is checked when it runs.
     """
-    start = calendar.between(first, calendar.sessions[-1])[0]
+    start = calendar.sessions[calendar.index(first)]
     horizon = min(calendar.sessions[-1], datetime.now(NEW_YORK).date() + timedelta(days=10))
     return dg.TimeWindowPartitionsDefinition(
         start=datetime(start.year, start.month, start.day),

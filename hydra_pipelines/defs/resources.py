@@ -1,4 +1,4 @@
-"""Resources: the desk, made once a run and closed with it."""
+"""Resources: the desk, opened once a run and closed with it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from hydra_pipelines.desk import Desk
+from hydra_pipelines.settings import Settings
 
 
 class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The desk of this environment. All steps of a run share it, with its broker connection."""
+
+    @staticmethod
+    def of(settings: Settings) -> DeskResource:
+        """A desk by the settings given, wherever the environment points."""
+
+        # A subclass, since a run makes its own copy of a resource from its class and its config.
+        class GivenDesk(DeskResource):
+            def open(self) -> Desk:
+                return Desk(settings)
+
+        return GivenDesk()
+
+    def open(self) -> Desk:
+        return Desk.open()
 
     _desk: Desk | None = PrivateAttr(default=None)
 
     @property
     def desk(self) -> Desk:
         if self._desk is None:
-            self._desk = Desk.open()
+            self._desk = self.open()
         return self._desk
 
     @contextmanager

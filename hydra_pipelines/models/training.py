@@ -224,11 +224,10 @@ def evaluate(spec: StrategySpec, data: TrainingData) -> Evaluation:
     if not len(residuals):
         raise TrainingError(f"strategy {spec.id}: no label of its test years is known yet")
     begin = folds[0].test_start
-    fraction = spec.signal_parameters.get("long_fraction", 0.1)
     simulated = backtest(
         predictions[begin:],
         data.prices[begin:],
-        top=max(1, round(fraction * len(data.symbols))),
+        top=max(1, int(spec.signal.top_fraction * len(data.symbols))),
         every=spec.label_horizon,
         cost_bps=COST_BPS,
     )

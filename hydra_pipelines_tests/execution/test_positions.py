@@ -136,9 +136,7 @@ def account(*holdings: Holding) -> Account:
 def test_a_row_explained_by_the_journal():
     mark = Holding("AAPL", 3, Decimal("11.11"), Decimal("33.335"))
     lots = {"AAPL": Lot(3, Decimal("31"), Decimal("30"), "A,B")}
-    (row,) = live_positions(
-        account(mark), [Position("AAPL", 1, 3, Decimal("10.3333"))], lots
-    )
+    (row,) = live_positions(account(mark), [Position("AAPL", 1, 3, Decimal("10.3333"))], lots)
     assert row == {
         "symbol": "AAPL",
         "quantity": 3,

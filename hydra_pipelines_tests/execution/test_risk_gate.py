@@ -269,7 +269,8 @@ def test_no_loss_trips_nothing_and_a_loss_from_nothing_does():
 
 def test_how_far_a_position_could_go():
     facts = state(
-        positions={"A": 10}, working=(working("BUY", 5), working("SELL", 3), working("SELL", 1, "B"))
+        positions={"A": 10},
+        working=(working("BUY", 5), working("SELL", 3), working("SELL", 1, "B")),
     )
     assert facts.reaches() == {"A": (7, 15), "B": (-1, 0)}
     assert (facts.reach("A"), facts.reach("C")) == ((7, 15), (0, 0))

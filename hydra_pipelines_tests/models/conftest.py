@@ -5,18 +5,21 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from hydra_pipelines.desk import Desk
 from hydra_pipelines.features.panel import FeaturePanel, read_features, update_features
 from hydra_pipelines.market.bars import BarPanel
 from hydra_pipelines.market.ingest import bar_panel, ingest
 from hydra_pipelines.market.lake import Lake
 from hydra_pipelines.market.sources import open_source
 from hydra_pipelines.models.registry import Registry
-from hydra_pipelines.models.strategies import DEFAULT_STRATEGIES, StrategySpec
+from hydra_pipelines.models.strategies import StrategySpec
 from hydra_pipelines.models.training import TrainedModel, train
 from hydra_pipelines.sessions import Calendar
+from hydra_pipelines.settings import load_settings
 
 AS_OF = date(1999, 6, 30)
-RIDGE, MOMENTUM = DEFAULT_STRATEGIES
+DEPLOYED = Desk(load_settings()).strategies
+RIDGE, MOMENTUM = DEPLOYED
 
 
 @dataclass(frozen=True)
@@ -49,4 +52,4 @@ def trained(market, registry) -> dict[str, TrainedModel]:
     def model(spec: StrategySpec) -> TrainedModel:
         return train(spec, market.features, market.bars, AS_OF, registry, code_version="1.0+test")
 
-    return {spec.id: model(spec) for spec in DEFAULT_STRATEGIES}
+    return {spec.id: model(spec) for spec in DEPLOYED}

@@ -4,31 +4,21 @@ import dataclasses
 
 import pytest
 
-from hydra_pipelines.models.strategies import (
-    DEFAULT_STRATEGIES,
-    PARAMETERS,
-    SIGNAL_RULES,
-    StrategyError,
-    StrategySpec,
-)
-
-RIDGE, MOMENTUM = DEFAULT_STRATEGIES
+from hydra_pipelines.models.strategies import PARAMETERS, StrategyError, StrategySpec
+from hydra_pipelines_tests.models.conftest import DEPLOYED, RIDGE
 
 
 def test_a_fresh_desk_deploys_two_strategies():
-    assert [spec.family for spec in DEFAULT_STRATEGIES] == ["ridge", "momentum"]
-    assert all(spec.status == "deployed" for spec in DEFAULT_STRATEGIES)
-    assert sum(spec.capital_weight for spec in DEFAULT_STRATEGIES) == 1.0
+    assert [spec.family for spec in DEPLOYED] == ["ridge", "momentum"]
+    assert all(spec.status == "deployed" for spec in DEPLOYED)
+    assert sum(spec.capital_weight for spec in DEPLOYED) == 1.0
     assert len(RIDGE.features) >= 12
 
 
 def test_defaults_fill_what_is_not_said():
-    spec = dataclasses.replace(RIDGE, parameters={}, signal={"method": "rank", "long_fraction": 1})
-    assert spec.model_parameters == PARAMETERS["ridge"]
-    assert spec.signal_parameters == {"long_fraction": 1.0, "short_fraction": 0.0}
-    spec = dataclasses.replace(RIDGE, parameters={"alpha": 7.0}, signal={"method": "zscore"})
+    assert dataclasses.replace(RIDGE, parameters={}).model_parameters == PARAMETERS["ridge"]
+    spec = dataclasses.replace(RIDGE, parameters={"alpha": 7.0})
     assert spec.model_parameters == {"alpha": 7.0}
-    assert spec.signal_parameters == SIGNAL_RULES["zscore"]
 
 
 def test_a_list_of_features_becomes_a_tuple():
@@ -48,17 +38,10 @@ def test_a_list_of_features_becomes_a_tuple():
         ({"label_horizon": 2.5}, "label_horizon"),
         ({"label_horizon": 300}, "label_horizon"),
         ({"family": "forest"}, "family.*'forest'.*ridge or momentum"),
-        ({"family": "momentum"}, "features has 15"),
+        ({"family": "momentum", "parameters": {}}, "features has 15"),
         ({"parameters": {"lambda": 1.0}}, "'lambda'.*alpha"),
         ({"parameters": {"alpha": -1.0}}, r"parameters\.alpha"),
         ({"parameters": {"alpha": float("nan")}}, r"parameters\.alpha"),
-        ({"signal": {}}, r"signal\.method.*None"),
-        ({"signal": {"method": "vote"}}, r"signal\.method.*'vote'"),
-        ({"signal": {"method": "rank", "top": 3}}, "signal.*'top'.*long_fraction"),
-        ({"signal": {"method": "rank", "long_fraction": "many"}}, r"signal\.long_fraction"),
-        ({"signal": {"method": "rank", "long_fraction": 1.5}}, "fractions"),
-        ({"signal": {"method": "rank", "long_fraction": 0.0}}, "fractions"),
-        ({"signal": {"method": "zscore", "long_above": -1, "short_below": 1}}, "long_above"),
         ({"capital_weight": 1.1}, "capital_weight"),
         ({"status": "live"}, "status.*'live'.*deployed"),
     ],
@@ -72,4 +55,4 @@ def test_a_wrong_field_is_named(change, named):
 def test_the_shortest_declaration_is_enough():
     spec = StrategySpec("HYP-2027-010", "Momentum", ("momentum_12_1_rank",), 21, "momentum")
     assert (spec.status, spec.capital_weight) == ("research", 1.0)
-    assert spec.signal_parameters["long_fraction"] == 0.10
+    assert (spec.signal.method, spec.signal.top_fraction) == ("rank", 0.10)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -32,7 +31,6 @@ from hydra_pipelines.execution.broker.messages import (
 )
 from hydra_pipelines.execution.broker.wrapper import FIRST_REQUEST_ID, Wrapper, quote_time
 
-LIBRARIES = ("ib_insync", "ib_async")
 REQUESTS_PER_SECOND = 45
 """The pace that both libraries keep; IB cuts the connection of whoever goes beyond 50."""
 _SNAPSHOT_SHARE = 1.2
@@ -40,11 +38,16 @@ _SNAPSHOT_SHARE = 1.2
 
 
 def load_library() -> Any:
-    """The client library that is installed; the first of LIBRARIES where there are both."""
-    for name in LIBRARIES:
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module(name)
-    raise BrokerError(f"no client library for the TWS API: install {' or '.join(LIBRARIES)}")
+    """The client library that is installed; `ib_insync` where both seem to be."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import ib_insync
+
+        return ib_insync
+    with contextlib.suppress(ModuleNotFoundError):
+        import ib_async
+
+        return ib_async
+    raise BrokerError("no client library for the TWS API: install ib_insync or ib_async")
 
 
 class TwsClient:

@@ -72,6 +72,7 @@ class Follower:
             while wall.monotonic() < patience:
                 self.collect(execution_session)
                 if all(order.view.final for order in active):
+                    self._say_what_is_left(active)
                     return
                 wall.sleep(0.05)
         left = [order for order in active if not order.view.final]
@@ -81,6 +82,13 @@ class Follower:
         for order in left:
             if not order.view.final:
                 self._note(f"{order.intent['symbol']}: {order.ref}: {text}")
+
+    def _say_what_is_left(self, ended: Sequence[BookedOrder]) -> None:
+        for order in ended:
+            wanted, filled = order.intent["quantity"], order.view.filled
+            if filled < wanted:
+                symbol = order.intent["symbol"]
+                self._note(f"{symbol}: {filled} of {wanted} shares filled in time, rest cancelled")
 
     def collect(self, execution_session: date) -> None:
         """Take in everything that the broker has written up to now.

@@ -45,9 +45,7 @@ ACK = event(Kind.SUBMITTED, perm_id=1)
 CANCELLED = event(Kind.CANCELLED, text="cancelled")
 REJECTED = event(Kind.REJECTED, text="rejected")
 
-fills = st.builds(
-    fill, st.sampled_from("abcde"), st.integers(1, 50), st.integers(1, 3)
-)
+fills = st.builds(fill, st.sampled_from("abcde"), st.integers(1, 50), st.integers(1, 3))
 others = st.sampled_from(
     [ACK, CANCELLED, REJECTED, event(Kind.NOTICE, text="399"), event(Kind.CANCEL_REQUESTED)]
 )

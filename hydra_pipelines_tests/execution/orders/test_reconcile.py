@@ -113,9 +113,7 @@ GONE = [*ACKED, event(Kind.CANCELLED)]
     ],
 )
 def test_table(past, broker, second_look, journal, kinds):
-    found = reconcile(
-        [(INTENT, past)], broker, {"AAPL": journal}, AT, second_look=second_look
-    )
+    found = reconcile([(INTENT, past)], broker, {"AAPL": journal}, AT, second_look=second_look)
     assert [e.kind for e in found] == kinds
 
 
@@ -168,9 +166,7 @@ brokers = st.builds(
 
 @given(pasts, brokers, st.integers(-50, 150), st.booleans())
 def test_what_never_happens(past, broker, journal, second_look):
-    found = reconcile(
-        [(INTENT, past)], broker, {"AAPL": journal}, AT, second_look=second_look
-    )
+    found = reconcile([(INTENT, past)], broker, {"AAPL": journal}, AT, second_look=second_look)
     agrees = broker.held.get("AAPL", 0) == journal
     for e in found:
         assert e.order_ref == REF
@@ -188,9 +184,7 @@ def test_what_never_happens(past, broker, journal, second_look):
 @given(pasts, brokers, st.integers(-50, 150), st.booleans())
 def test_a_second_time_it_has_nothing_to_say(past, broker, journal, second_look):
     def look(events: list[OrderEvent]) -> list[OrderEvent]:
-        return reconcile(
-            [(INTENT, events)], broker, {"AAPL": journal}, AT, second_look=second_look
-        )
+        return reconcile([(INTENT, events)], broker, {"AAPL": journal}, AT, second_look=second_look)
 
     assert look([*past, *look(past)]) == []
 
