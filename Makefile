@@ -8,12 +8,13 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test lint up bench lock clean
+.PHONY: help env cycle test conformance lint up bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make cycle   one daily cycle on the sample, through the embedded paper venue'
 	@echo 'make test    the whole test suite'
+	@echo 'make conformance   the paper venue against clients that others wrote, fetched for it'
 	@echo 'make up      the Dagster UI with its daemon, on http://127.0.0.1:3000, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style and format'
@@ -39,6 +40,9 @@ cycle: env
 
 test: env
 	@.venv/bin/python -m pytest
+
+conformance: env
+	@CONFORMANCE=1 .venv/bin/python -m pytest hydra_pipelines_tests/conformance
 
 lint: env
 	@.venv/bin/ruff check .

@@ -110,7 +110,7 @@ def main() -> None:
         if broken := plan_violations(plan, inputs, book.limits):
             raise SystemExit(f"{name}: {broken[0]}")
         ours = best_of(20, book.plan)
-        loop = best_of(3, lambda book=book, inputs=inputs: book.loop(inputs))
+        loop = best_of(7, lambda book=book, inputs=inputs: book.loop(inputs))
         print(
             f"{name:30} {len(plan.rows):>7} {len(plan.notes):>6} {ours:>8.2f} {loop:>11.1f} "
             f"{loop / ours:>6.0f}x"

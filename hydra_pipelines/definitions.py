@@ -33,9 +33,10 @@ def build_defs(
     desk = Desk(settings or load_settings())
     partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
     resource = DeskResource.of(settings) if settings else DeskResource()
+    due = desk.next_session_due()
     return dg.Definitions(
         assets=[build(partitions) for build in ALL_ASSETS],
-        jobs=[job(partitions, desk.next_session_due()) for job in (daily_cycle_job, train_job)],
+        jobs=[daily_cycle_job(due), train_job(due)],
         resources={"desk": resource, **(resources or {})},
         loggers=loggers,
         executor=executor,

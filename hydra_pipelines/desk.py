@@ -6,7 +6,7 @@ Faces and the day's steps get their parts from here. No step of the day, no rule
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -189,6 +189,15 @@ class Desk:
             # Whatever went wrong, the next step starts from a connection without a past.
             self.close()
             raise
+
+    def ledger_for_step(self) -> AbstractContextManager[None]:
+        """Keeps the ledger open over a step that talks to the venue.
+
+        With the embedded venue no step waits for real, and opening the ledger anew for each of its
+        transactions would be what takes longest. With IBKR orders work for minutes: there it is
+        open for a transaction at a time, and others get their turn.
+        """
+        return self.ledger.session() if self.embedded else nullcontext()
 
     def close(self) -> None:
         """Drop the connection to the venue; the next use makes a new one."""

@@ -5,10 +5,17 @@ Fixtures of a room belong beside its tests.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from hydra_pipelines_tests.desks import CommandLine
 
 # A desk that the person at the keyboard has set up is none of the tests' business.
 for name in list(os.environ):
@@ -34,6 +41,48 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@dataclass(frozen=True)
+class TradedDesk:
+    """A desk whose first session was traded by `hydra cycle --json`, and what was said of it then.
+
+    cycle, status, positions, trades: what the command printed with `--json`; progress: what the
+    cycle told beside. messages: the venue's log of order requests.
+    """
+
+    hydra: CommandLine
+    cycle: Any
+    progress: str
+    status: Any
+    positions: Any
+    trades: Any
+    messages: Any
+    truth: Any
+
+
+@pytest.fixture(scope="session")
+def traded_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradedDesk]:
+    """One desk for all tests that look at what a cycle left. Some of them trade on with it."""
+    # Not above: it imports numpy, for which the environment has to be as it should first.
+    from hydra_pipelines_tests.desks import CommandLine, shut_down
+
+    hydra = CommandLine(tmp_path_factory.mktemp("traded") / "my desk")
+    try:
+        done = hydra.run("cycle", "--json")
+        assert done.returncode == 0, done.stderr
+        yield TradedDesk(
+            hydra=hydra,
+            cycle=json.loads(done.stdout),
+            progress=done.stderr,
+            status=hydra.json("status"),
+            positions=hydra.json("positions"),
+            trades=hydra.json("trades", "--limit", "1000"),
+            messages=hydra.venue.messages(),
+            truth=hydra.venue.truth(),
+        )
+    finally:
+        shut_down(hydra.folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

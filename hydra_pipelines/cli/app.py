@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from hydra_pipelines.cli import cycle, doctor, read
+from hydra_pipelines.cli import broker, cycle, doctor, gateway, read
 
 app = typer.Typer(
     name="hydra",
@@ -21,3 +21,5 @@ app.command("status")(read.status)
 app.command("positions")(read.positions)
 app.command("trades")(read.trades)
 app.command("doctor")(doctor.doctor)
+app.command("gateway")(gateway.gateway)
+app.command("check-broker")(broker.check_broker)

@@ -97,16 +97,19 @@ def _run(desk: Desk, session: date, *, dry_run: bool) -> tuple[str | None, list[
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
-        return None if result.success else _what_failed(result), findings
+        return None if result.success else _what_failed(result, findings), findings
 
 
-def _what_failed(result: ExecuteInProcessResult) -> str:
+def _what_failed(result: ExecuteInProcessResult, findings: list[str]) -> str:
     """The first failed step and its message; the trace of an error that nobody expected."""
     for event in result.all_events:
         if event.is_step_failure:
             data: Any = event.event_specific_data
-            expected = data.user_failure_data and data.user_failure_data.description
-            return f"{event.step_key}: {expected or data.error_display_string}"
+            if data.user_failure_data:
+                return f"{event.step_key}: {data.user_failure_data.description}"
+            if data.error and data.error.cls_name == "DagsterAssetCheckFailedError":
+                return "; ".join(findings)
+            return f"{event.step_key}: {data.error_display_string}"
     return next((e.message for e in result.all_events if e.is_failure and e.message), "no step ran")
 
 
@@ -121,14 +124,19 @@ class _Progress(logging.Handler):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event, step = meta.get("dagster_event"), meta.get("step_key")
         if event is None:
-            if meta.get("orig_message") and record.levelno >= logging.INFO:
+            # Of what is logged outside a running step, people have the same in plainer words.
+            if (
+                step in self._started
+                and meta.get("orig_message")
+                and record.levelno >= logging.INFO
+            ):
                 say(f"               · {meta['orig_message']}")
             return
         kind = event.event_type_value
         if kind == "STEP_START":
             self._started[step] = time.perf_counter()
         elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
-            seconds = time.perf_counter() - self._started.get(step, time.perf_counter())
+            seconds = time.perf_counter() - self._started.pop(step, time.perf_counter())
             mark = "ok" if kind == "STEP_SUCCESS" else "FAILED"
             say(f"  {step:<18} {mark:<6} {seconds:6.2f} s")
         elif kind == "ASSET_CHECK_EVALUATION":

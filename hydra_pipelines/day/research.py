@@ -229,12 +229,17 @@ def make_predictions(desk: Desk, session: date, run_id: str) -> PredictionsResul
 
     status: `success`, `partial_failure` (others go on) or `no_deployed_strategies`.
     """
+    if is_frozen(desk, session):
+        return _stored_predictions(desk, session)
+    with desk.ledger.session():
+        return _predict(desk, session, run_id)
+
+
+def _predict(desk: Desk, session: date, run_id: str) -> PredictionsResult:
     from hydra_pipelines.decision.predict import PredictionError, predict
     from hydra_pipelines.features.panel import FeatureError, read_features
     from hydra_pipelines.models.registry import RegistryError
 
-    if is_frozen(desk, session):
-        return _stored_predictions(desk, session)
     panel = read_features(desk.features, first=session, last=session)
     members = session_members(desk, session)
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}

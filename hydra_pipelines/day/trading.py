@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hydra_pipelines.day.session import is_frozen
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import Account, Known, Position, Unknown
+from hydra_pipelines.execution.positions import to_cents
 from hydra_pipelines.ledger import accounts, audit, decisions, trades
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import exclusive
@@ -65,22 +66,23 @@ def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = F
         working[order.symbol] = working.get(order.symbol, 0) + (
             left if order.side == "BUY" else -left
         )
-    inputs = _plan_inputs(desk, session, account, positions, working)
-    plan = make_plan(inputs, desk.plan_limits, desk.slippage)
-    violations = tuple(plan_violations(plan, inputs, desk.plan_limits))
-    header, rows, notes = _plan_records(plan, inputs, desk.sends_nothing(dry_run))
-    if not violations:
-        with desk.ledger.transaction() as tx:
-            _open_books(desk, tx, account, session)
-            decisions.save_plan(tx, header, rows, notes)
-            audit.log(
-                tx,
-                AuditEvent.PLAN_MADE,
-                {"session": session, "plan_id": plan.plan_id, "orders": len(rows)},
-                run_id=run_id,
-            )
-        # Other processes, and a run that comes after a crash, see from here on what may be traded.
-        desk.ledger.publish()
+    with desk.ledger.session():
+        inputs = _plan_inputs(desk, session, account, positions, working)
+        plan = make_plan(inputs, desk.plan_limits, desk.slippage)
+        violations = tuple(plan_violations(plan, inputs, desk.plan_limits))
+        header, rows, notes = _plan_records(plan, inputs, desk.sends_nothing(dry_run))
+        if not violations:
+            with desk.ledger.transaction() as tx:
+                _open_books(desk, tx, account, session)
+                decisions.save_plan(tx, header, rows, notes)
+                audit.log(
+                    tx,
+                    AuditEvent.PLAN_MADE,
+                    {"session": session, "plan_id": plan.plan_id, "orders": len(rows)},
+                    run_id=run_id,
+                )
+            # From here on other processes, and a run after a crash, see what may be traded.
+            desk.ledger.publish()
     return PlanResult(header, rows, notes, violations, kept=False)
 
 
@@ -104,6 +106,7 @@ def execute_plan(
     try:
         with (
             exclusive(lock, desk.settings.ledger.lock_timeout_s, "execution"),
+            desk.ledger_for_step(),
             desk.broker() as broker,
         ):
             manager = OrderManager(
@@ -147,23 +150,26 @@ def sync_positions(
         positions = _known(broker.positions(), "positions")
         executions = _known(broker.executions(), "executions")
     as_of = session_of(desk)
-    book = OrderBook(desk.ledger, run_id)
-    book.load(session)
-    book.note_executions(executions, {})
-    book.note_commissions({e.exec_id: e.commission for e in executions if e.commission is not None})
-    book.commit(as_of)
-    with desk.ledger.transaction() as tx:
-        lots = fold_fills(trades.fills(tx, account.account))
-        rows = live_positions(account, positions, lots)
-        accounts.replace_positions(tx, account.account, as_of, rows)
-        breaks = find_breaks(positions, lots, account.cash, accounts.cash(tx, account.account))
-        audit.log(
-            tx,
-            AuditEvent.POSITION_SYNCED,
-            {"as_of": as_of, "positions": len(rows), "breaks": [str(b) for b in breaks]},
-            run_id=run_id,
+    with desk.ledger.session():
+        book = OrderBook(desk.ledger, run_id)
+        book.load(session)
+        book.note_executions(executions, {})
+        book.note_commissions(
+            {e.exec_id: e.commission for e in executions if e.commission is not None}
         )
-    desk.ledger.publish()
+        book.commit(as_of)
+        with desk.ledger.transaction() as tx:
+            lots = fold_fills(trades.fills(tx, account.account))
+            rows = live_positions(account, positions, lots)
+            accounts.replace_positions(tx, account.account, as_of, rows)
+            breaks = find_breaks(positions, lots, account.cash, accounts.cash(tx, account.account))
+            audit.log(
+                tx,
+                AuditEvent.POSITION_SYNCED,
+                {"as_of": as_of, "positions": len(rows), "breaks": [str(b) for b in breaks]},
+                run_id=run_id,
+            )
+        desk.ledger.publish()
     return PositionsResult(as_of, tuple(rows), tuple(breaks))
 
 
@@ -180,10 +186,11 @@ def sync_account(desk: Desk) -> AccountResult:
     with desk.broker() as broker:
         account = _known(broker.account(), "account")
     as_of = session_of(desk)
-    with desk.ledger.transaction() as tx:
-        row = _record_account(tx, account, as_of)
-        curve = tuple(accounts.snapshots(tx, account.account))
-    desk.ledger.publish()
+    with desk.ledger.session():
+        with desk.ledger.transaction() as tx:
+            row = _record_account(tx, account, as_of)
+            curve = tuple(accounts.snapshots(tx, account.account))
+        desk.ledger.publish()
     return AccountResult(row, curve)
 
 
@@ -260,10 +267,9 @@ def _plan_inputs(
         return np.where(at >= 0, values[at], np.nan)
 
     prices = spread(close)
-    unpriced = sum(
-        (abs(h.market_value) for h in account.holdings if not prices[symbols.index(h.symbol)] > 0),
-        Decimal(0),
-    )
+    unpriced = {symbol for symbol, price in zip(symbols, prices, strict=True) if not price > 0}
+    marks = {h.symbol: abs(h.market_value) for h in account.holdings}
+    unmarked = [symbol for symbol in held if symbol in unpriced and symbol not in marks]
     return PlanInputs(
         signal_session=session,
         execution_session=desk.calendar.next(session),
@@ -278,7 +284,9 @@ def _plan_inputs(
         adv=spread(adv),
         sigma_daily=spread(sigma),
         restricted=frozenset(desk.settings.risk.restricted),
-        unpriced_exposure=unpriced,
+        unpriced_exposure=None
+        if unmarked
+        else sum((value for s, value in marks.items() if s in unpriced), Decimal(0)),
     )
 
 
@@ -371,14 +379,16 @@ def _open_books(desk: Desk, tx: Any, account: Account, session: date) -> None:
 
 
 def _record_account(tx: Any, account: Account, as_of: date) -> dict[str, Any]:
-    values = [holding.market_value for holding in account.holdings]
+    # Net from equity and cash, so that the three add up although each holding is rounded.
+    net = account.equity - account.cash
+    short = sum((-h.market_value for h in account.holdings if h.quantity < 0), Decimal(0))
     return accounts.record_snapshot(
         tx,
         account.account,
         as_of,
         equity=account.equity,
         cash=account.cash,
-        gross=sum((abs(value) for value in values), Decimal(0)),
-        net=sum(values, Decimal(0)),
-        positions=len(values),
+        gross=net + 2 * to_cents(short),
+        net=net,
+        positions=len(account.holdings),
     )

@@ -107,12 +107,10 @@ def _by_rank(predictions: np.ndarray, rule: SignalRule) -> np.ndarray:
     n = len(predictions)
     if n > 1 and predictions.min() == predictions.max():
         raise SignalError(f"all {n} predictions are equal; they can't be ranked")
-    n_long = _count(rule.top_fraction, n)
-    n_short = min(_count(rule.bottom_fraction, n), n - n_long)
     best_first = np.argsort(-predictions, kind="stable")
     values = np.zeros(n, dtype=np.int8)
-    values[best_first[n - n_short :]] = -1
-    values[best_first[:n_long]] = 1
+    values[best_first[n - _count(rule.bottom_fraction, n) :]] = -1
+    values[best_first[: _count(rule.top_fraction, n)]] = 1
     return values
 
 

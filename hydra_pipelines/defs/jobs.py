@@ -11,9 +11,7 @@ DRY_RUN_TAG = "hydra/dry_run"
 TRADING_JOBS = frozenset({"daily_cycle"})
 
 
-def daily_cycle_job(
-    partitions: dg.PartitionsDefinition, due: date
-) -> dg.UnresolvedAssetJobDefinition:
+def daily_cycle_job(due: date) -> dg.UnresolvedAssetJobDefinition:
     """Everything for one session, from its bars to the account after its orders.
 
     due: the session of a run that names none. A run that names one carries its own tag.
@@ -21,7 +19,6 @@ def daily_cycle_job(
     return dg.define_asset_job(
         "daily_cycle",
         selection=dg.AssetSelection.assets("account").upstream(),
-        partitions_def=partitions,
         description=(
             "One session: bars, features, predictions, signals, the order plan, its execution in "
             "the next session, positions and account."
@@ -30,12 +27,11 @@ def daily_cycle_job(
     )
 
 
-def train_job(partitions: dg.PartitionsDefinition, due: date) -> dg.UnresolvedAssetJobDefinition:
+def train_job(due: date) -> dg.UnresolvedAssetJobDefinition:
     """Train every deployed strategy as of a session; the result waits as challenger."""
     return dg.define_asset_job(
         "train",
         selection=dg.AssetSelection.assets("trained_models").upstream(),
-        partitions_def=partitions,
         description="Bars and features up to the session, then a new version of each strategy.",
         tags={PARTITION_TAG: due.isoformat()},
     )

@@ -17,13 +17,7 @@ from hydra_pipelines.settings import SettingsError
 
 
 def session_of(context: dg.AssetExecutionContext) -> date:
-    try:
-        return date.fromisoformat(context.partition_key)
-    except ValueError as error:
-        raise dg.Failure(
-            f"the partition {context.partition_key!r} is not a session such as 2019-01-02",
-            allow_retries=False,
-        ) from error
+    return date.fromisoformat(context.partition_key)
 
 
 def is_dry_run(context: dg.AssetExecutionContext) -> bool:

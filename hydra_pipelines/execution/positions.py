@@ -17,6 +17,11 @@ from hydra_pipelines.execution.broker.messages import Account, Position
 CENT = Decimal("0.01")
 
 
+def to_cents(amount: Decimal) -> Decimal:
+    """An amount in USD to the cent, half a cent away from zero."""
+    return amount.quantize(CENT, ROUND_HALF_UP)
+
+
 @dataclass
 class Lot:
     """One symbol according to the journal, at average cost."""
@@ -100,9 +105,9 @@ def live_positions(
                 "quantity": position.quantity,
                 "entry_price": entry.quantize(Decimal("0.0001"), ROUND_HALF_UP),
                 "current_price": marks[position.symbol].market_price,
-                "market_value": value.quantize(CENT, ROUND_HALF_UP),
-                "cost_basis": cost.quantize(CENT, ROUND_HALF_UP),
-                "unrealized_pnl": gain.quantize(CENT, ROUND_HALF_UP),
+                "market_value": to_cents(value),
+                "cost_basis": to_cents(cost),
+                "unrealized_pnl": to_cents(gain),
                 "unrealized_pnl_share": float(gain / abs(cost)) if cost else 0.0,
                 "strategies": strategies,
             }
@@ -127,8 +132,8 @@ def find_breaks(
         for symbol in sorted(held.keys() | lots.keys())
         if held.get(symbol, 0) != (lots[symbol].quantity if symbol in lots else 0)
     ]
-    if our_cash is not None and our_cash.quantize(CENT) != broker_cash.quantize(CENT):
-        breaks.append(Break("cash", our_cash.quantize(CENT), broker_cash.quantize(CENT)))
+    if our_cash is not None and to_cents(our_cash) != to_cents(broker_cash):
+        breaks.append(Break("cash", to_cents(our_cash), to_cents(broker_cash)))
     return breaks
 
 
@@ -145,13 +150,14 @@ def worst_realised_loss(fills: Iterable[Mapping[str, Any]], session: date) -> De
         fee = fill["commission"] or Decimal(0)
         if held * signed < 0:
             closed = min(abs(signed), abs(held))
-            average = cost / held
-            gain = (fill["price"] - average) * closed * (1 if held > 0 else -1) - fee
+            direction = 1 if held > 0 else -1
+            average, closing_fee = cost / held, fee * closed / abs(signed)
+            gain = (fill["price"] - average) * closed * direction - closing_fee
             if fill["session"] == session:
                 worst = max(worst, -gain)
-            cost -= average * closed * (1 if held > 0 else -1)
-            held += closed if signed > 0 else -closed
-            signed -= closed if signed > 0 else -closed
-            fee = Decimal(0)
+            cost -= average * closed * direction
+            held -= closed * direction
+            signed += closed * direction
+            fee -= closing_fee
         lots[fill["symbol"]] = (held + signed, cost + signed * fill["price"] + fee)
     return worst

@@ -1,41 +1,45 @@
 """The arithmetic under the features: windows over time, and ranks and scores over symbols.
 
 Here belong array operations that know nothing of markets. Which features exist and what they mean
-is the catalogue's; where they are stored is the panel's.
+is the catalogue's; where they are stored is the panel's; the loops themselves are compiled kernels.
 
 Two rules make a feature the same, bit for bit, however many sessions are computed at once and
 whatever lies after them:
 
 - A window function takes R rows and returns only the rows whose window is complete, R less the
   window's length plus one. So the look-back of a feature shows in its shape and is checked there.
-- Every number comes from element-wise operations in a fixed order: sums over a window or a row are
-  trees of additions whose form depends on the window or the number of symbols only. There are no
-  running sums, and no library reductions, exponentials or powers, whose rounding may depend on
-  the shape of the array.
+- Every number comes from operations in a fixed order: sums over a window or a row are trees whose
+  form depends on the window or the number of symbols only. There are no running sums, and no
+  library reductions, exponentials or powers, whose rounding may depend on the array's shape.
 
 NaN in a window makes the result NaN; nothing beyond that window is affected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+
+from hydra_pipelines.features.compiled import kernels
+
+_SCORED_BYTES = 128 << 10
+"""Size of the values scored at a time, so that they stay in the processor's cache."""
 
 
 def lag(x: np.ndarray, sessions: int) -> np.ndarray:
     """x of `sessions` ago, for the rows that have one: R -> R - sessions."""
-    return x[: len(x) - sessions]
+    return x[: max(len(x) - sessions, 0)]
 
 
 def change(x: np.ndarray, sessions: int) -> np.ndarray:
     """Simple return over a number of sessions, x[t] / x[t - sessions] - 1: R -> R - sessions."""
-    return x[sessions:] / lag(x, sessions) - 1.0
+    out = x[sessions:] / lag(x, sessions)
+    out -= 1.0
+    return out
 
 
 def window_sum(x: np.ndarray, length: int) -> np.ndarray:
     """Sum over the last `length` rows: R -> R - length + 1."""
-    return _by_doubling(x, length, lambda near, far, _: near + far)
+    return _fold("window_sum", x, length, 1.0)
 
 
 def window_mean(x: np.ndarray, length: int) -> np.ndarray:
@@ -45,25 +49,31 @@ def window_mean(x: np.ndarray, length: int) -> np.ndarray:
 
 def window_max(x: np.ndarray, length: int) -> np.ndarray:
     """Maximum over the last `length` rows: R -> R - length + 1."""
-    return _by_doubling(x, length, lambda near, far, _: np.maximum(near, far))
+    return _fold("window_max", x, length, 1.0)
+
+
+def window_min(x: np.ndarray, length: int) -> np.ndarray:
+    """Minimum over the last `length` rows: R -> R - length + 1."""
+    return -window_max(-x, length)
 
 
 def window_deviation(x: np.ndarray, length: int) -> np.ndarray:
-    """Population standard deviation over the last `length` rows: R -> R - length + 1.
+    """Population standard deviation over the last `length` rows: R -> R - length + 1."""
+    return np.sqrt(window_variance(x, length))
 
-    Two passes, the second around the mean, so that it does not cancel.
+
+def window_variance(x: np.ndarray, length: int) -> np.ndarray:
+    """Population variance over the last `length` rows: R -> R - length + 1.
+
+    Moments of halves are joined around their own means, so nothing cancels, and a window of equal
+    values has none at all.
     """
-    return np.sqrt(window_covariance(x, x, length))
+    return _comoment("window_variance", x, x[:, :1], length)
 
 
 def window_covariance(x: np.ndarray, y: np.ndarray, length: int) -> np.ndarray:
-    """Population covariance over the last `length` rows: R -> R - length + 1."""
-    mean_x, mean_y = window_mean(x, length), window_mean(y, length)
-    rows = len(x) - length + 1
-    total = np.zeros(mean_x.shape)
-    for i in range(length):
-        total += (x[i : i + rows] - mean_x) * (y[i : i + rows] - mean_y)
-    return total / length
+    """Population covariance of each column with the one of y (R, 1): R -> R - length + 1."""
+    return _comoment("window_covariance", x, y, length)
 
 
 def exponential_mean(x: np.ndarray, decay: float, terms: int) -> np.ndarray:
@@ -73,25 +83,36 @@ def exponential_mean(x: np.ndarray, decay: float, terms: int) -> np.ndarray:
     from the recursive mean y[t] = (1 - decay) x[t] + decay y[t - 1] by about decay**terms,
     relative to the values: choose `terms` so that this does not matter.
     """
-    weighted = _by_doubling(x, terms, lambda near, far, gap: near + _power(decay, gap) * far)
-    return weighted * ((1.0 - decay) / (1.0 - _power(decay, terms)))
+    out = _fold("window_sum", x, terms, decay)
+    out *= (1.0 - decay) / (1.0 - _power(decay, terms))
+    return out
 
 
-def row_sum(x: np.ndarray) -> np.ndarray:
-    """Sum over the symbols of each row: (R, N) -> (R,)."""
-    width = 1 << (x.shape[1] - 1).bit_length()
-    x = np.concatenate([x, np.zeros((len(x), width - x.shape[1]))], axis=1)
-    while width > 1:
-        width //= 2
-        x = x[:, :width] + x[:, width:]
-    return x[:, 0]
+def bridge(x: np.ndarray, reach: int, *, zero: bool = False) -> np.ndarray:
+    """Prices (or volumes, with `zero`) with short gaps filled: (R, N) -> (R, N).
+
+    What is not finite and positive (a zero counts with `zero`) is replaced by the last value that
+    is, at most `reach` rows back; beyond that it is NaN. x may be a slice of the columns of a
+    larger C-contiguous array.
+    """
+    rows, columns = x.shape
+    out, last = np.empty((rows, columns)), np.empty(columns)
+    if rows and columns:
+        if x.strides[1] != 8 or x.strides[0] < 8 * columns:
+            x = np.ascontiguousarray(x)
+        kernels()["bridge"](
+            x.ctypes.data, rows, columns, x.strides[0] // 8, reach, zero, *_at(last, out)
+        )
+    return out
 
 
 def row_mean(x: np.ndarray) -> np.ndarray:
     """Mean over the symbols of each row that have a value, NaN where none has: (R, N) -> (R,)."""
-    known = ~np.isnan(x)
-    with np.errstate(invalid="ignore"):
-        return row_sum(np.where(known, x, 0.0)) / known.sum(axis=1)
+    x = np.ascontiguousarray(x, np.float64)
+    width = _width(x.shape[1])
+    scratch, out = np.empty(width), np.empty(len(x))
+    kernels()["row_mean"](x.ctypes.data, *x.shape, width, *_at(scratch, out))
+    return out
 
 
 def row_zscore(x: np.ndarray) -> np.ndarray:
@@ -99,14 +120,7 @@ def row_zscore(x: np.ndarray) -> np.ndarray:
 
     Symbols without a value have no score; where all values are equal, every score is 0.
     """
-    known = ~np.isnan(x)
-    deviation = x - row_mean(x)[:, None]
-    spread = np.sqrt(row_mean(deviation * deviation))[:, None]
-    low = np.where(known, x, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(known, x, -np.inf).max(axis=1, initial=-np.inf)
-    equal = (low == high)[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(equal & known, 0.0, deviation / spread)
+    return _scored(x)[:, 2]
 
 
 def row_rank(x: np.ndarray) -> np.ndarray:
@@ -115,50 +129,75 @@ def row_rank(x: np.ndarray) -> np.ndarray:
     (rank - 1/2) / n with ranks from 1, so in (0, 1) and 1/2 on average; equal values share the
     average of their ranks. Symbols without a value have no rank.
     """
-    rows, width = x.shape
-    order = np.argsort(x, axis=1, kind="stable")
-    ordered = np.take_along_axis(x, order, axis=1)
-    place = np.arange(width)
-    starts = np.ones((rows, width), bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    ends = np.ones((rows, width), bool)
-    ends[:, :-1] = starts[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, place, width)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty((rows, width))
-    np.put_along_axis(ranks, order, (first + last + 1) / 2.0, axis=1)
-    known = ~np.isnan(x)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, ranks / known.sum(axis=1)[:, None], np.nan)
+    return _scored(x)[:, 1]
 
 
-def _by_doubling(
-    x: np.ndarray,
-    length: int,
-    combine: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
-) -> np.ndarray:
-    """Fold the last `length` rows in about log2(length) steps; R -> R - length + 1.
+def score_rows(block: np.ndarray) -> None:
+    """Fill in rank and z-score beside values: a C-contiguous (R, 3, N), of which [:, 0] is given.
 
-    `combine(near, far, gap)` joins the folds of two neighbouring windows, `far` ending `gap` rows
-    before `near`. Windows of 1, 2, 4, ... rows are folded and those in the binary form of `length`
-    are joined, the nearest first.
+    Values that are not finite become NaN, one NaN for all: the sign that arithmetic gives it
+    depends on the shape of the array.
     """
-    rows = len(x) - length + 1
+    rows, _, columns = block.shape
+    if not rows or not columns:
+        return
+    stride, width = 3 * columns, _width(columns)
+    mask = (1 << max(columns - 1, 1).bit_length()) - 1
+    scratch = np.empty(width)
+    step = min(rows, max(1, _SCORED_BYTES // (8 * columns)))
+    keys = np.empty((step, columns), np.uint64)
+    run, at = kernels(), block.ctypes.data
+    for first in range(0, rows, step):
+        count = min(step, rows - first)
+        value = at + 8 * first * stride
+        rank, score = value + 8 * columns, value + 16 * columns
+        run["row_zscore"](value, count, columns, stride, width, scratch.ctypes.data, score)
+        run["rank_keys"](value, count, columns, stride, mask, value, keys.ctypes.data)
+        keys[:count].sort(axis=1)
+        run["ranks"](value, count, columns, stride, mask, keys.ctypes.data, rank)
+
+
+def _scored(x: np.ndarray) -> np.ndarray:
+    block = np.empty((len(x), 3, x.shape[1]))
+    block[:, 0] = x
+    score_rows(block)
+    return block
+
+
+def _fold(kernel: str, x: np.ndarray, length: int, decay: float) -> np.ndarray:
+    x, rows = _rows(x, length)
     if rows < 1:
         return x[:0]
-    result: np.ndarray | None = None
-    covered = 0
-    power, folded = 1, x
-    while True:
-        if length & power:
-            # folded[i] covers rows i .. i + power - 1; the piece wanted ends `covered` rows back.
-            piece = folded[length - covered - power :][:rows]
-            result = piece if result is None else combine(result, piece, covered)
-            covered += power
-        if covered == length:
-            return result
-        folded = combine(folded[power:], folded[: len(folded) - power], power)
-        power *= 2
+    scratch, out = np.empty(x.shape), np.empty((rows, x.shape[1]))
+    kernels()[kernel](x.ctypes.data, *x.shape, length, decay, *_at(scratch, out))
+    return out
+
+
+def _comoment(kernel: str, x: np.ndarray, y: np.ndarray, length: int) -> np.ndarray:
+    x, rows = _rows(x, length)
+    if rows < 1:
+        return x[:0]
+    y, _ = _rows(y, length)
+    scratch, means, out = (
+        np.empty((3, *x.shape)),
+        np.empty(2 * len(x)),
+        np.empty((rows, x.shape[1])),
+    )
+    kernels()[kernel](*_at(x, y), *x.shape, length, *_at(scratch, means, out))
+    return out
+
+
+def _rows(x: np.ndarray, length: int) -> tuple[np.ndarray, int]:
+    """x as the kernels read it, and how many of its rows end a complete window."""
+    return np.ascontiguousarray(x, np.float64), len(x) - length + 1
+
+
+def _at(*arrays: np.ndarray) -> tuple[int, ...]:
+    return tuple(array.ctypes.data for array in arrays)
+
+
+def _width(columns: int) -> int:
+    return 1 << max(columns - 1, 0).bit_length()
 
 
 def _power(base: float, exponent: int) -> float:

@@ -7,22 +7,31 @@ What a feature is stands in the catalogue. There are no labels here: see `models
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
-from hydra_pipelines.features import catalogue, engine
-from hydra_pipelines.features.catalogue import CATALOGUE, Feature, names_of
+from hydra_pipelines.features import engine
+from hydra_pipelines.features.catalogue import CATALOGUE, MARKET, Feature, names_of
 from hydra_pipelines.market.bars import BarPanel
 from hydra_pipelines.market.ingest import bar_panel
 from hydra_pipelines.market.lake import Lake, LakeView, LakeWriter
 
-_BLOCK = 512
-"""Sessions computed at a time: bounds memory, and changes no number."""
-_PRICES = ("open", "high", "low", "close", "adj_close")
+MAX_GAP = 5
+"""A bar missing in a symbol's life is bridged by the last known one for so many sessions."""
+
+_BLOCK_BYTES = 1 << 30
+"""Size of the features computed at a time: bounds memory, and changes no number."""
+_TILE_BYTES, _FEW_BYTES = 192 << 10, 1 << 20
+"""Size of one input of the symbols computed at a time, so that it stays in the cache; more of them
+for few sessions, where the calls cost more than the arithmetic."""
+_FEW = 16
+_WORKERS = min(os.cpu_count() or 1, 8)
 
 
 class FeatureError(ValueError):
@@ -127,9 +136,11 @@ def update_features(bars: Lake, features: Lake, through: date) -> FeatureReport:
                 rebuilt_from = held.sessions[valid].item()
             _keep(writer, held, valid, names, source.symbols, about)
         wanted = source.count_through(through)
-        for start in range(valid, wanted, _BLOCK):
-            stop = min(start + _BLOCK, wanted)
-            values = _compute(chosen, bar_panel(source), start, stop)
+        panel = bar_panel(source)
+        step = max(32, _BLOCK_BYTES // (8 * len(names) * max(len(source.symbols), 1)))
+        for start in range(valid, wanted, step):
+            stop = min(start + step, wanted)
+            values = _compute(chosen, panel, start, stop)
             writer.append(source.sessions[start:stop], values, source.snapshots[start:stop])
         sessions = features.view().sessions
     return FeatureReport(
@@ -169,7 +180,8 @@ def available(fields: Sequence[str]) -> tuple[tuple[Feature, ...], dict[str, str
     """The entries that bars with these fields can give, and why they can't give the others."""
     chosen, unavailable = [], {}
     for entry in CATALOGUE:
-        lacking = [name for name in entry.inputs if name not in fields]
+        needs = ("adj_close" if name == MARKET else name for name in entry.inputs)
+        lacking = [name for name in dict.fromkeys(needs) if name not in fields]
         if lacking:
             unavailable[entry.name] = f"the bars have no {' and no '.join(lacking)}"
         else:
@@ -180,8 +192,9 @@ def available(fields: Sequence[str]) -> tuple[tuple[Feature, ...], dict[str, str
 def catalogue_version() -> str:
     """Changes with any entry of the catalogue or its arithmetic."""
     digest = hashlib.sha256()
-    for module in (catalogue, engine):
-        digest.update(Path(module.__file__).read_bytes())
+    folder = Path(__file__).parent
+    for name in ("catalogue.py", "engine.py", "kernels.py", "panel.py"):
+        digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -242,28 +255,83 @@ def _keep(
 
 def _compute(entries: Sequence[Feature], panel: BarPanel, start: int, stop: int) -> np.ndarray:
     """Values (stop - start, 3 x entries, N) of the sessions start .. stop - 1 of a panel."""
-    values = np.empty((stop - start, 3 * len(entries), len(panel.symbols)))
-    for i, entry in enumerate(entries):
-        inputs = [_input(panel, name, start - entry.lookback, stop) for name in entry.inputs]
-        raw = entry.compute(*inputs)
-        if raw.shape != (stop - start, len(panel.symbols)):
-            raise FeatureError(
-                f"feature {entry.name!r} returned shape {raw.shape} for "
-                f"{len(inputs[0])} sessions: its look-back is not {entry.lookback}"
-            )
-        values[:, 3 * i] = raw
-        values[:, 3 * i + 1] = engine.row_rank(raw)
-        values[:, 3 * i + 2] = engine.row_zscore(raw)
-    # One NaN for all: the sign that arithmetic gives it depends on the shape of the array.
-    values[np.isnan(values)] = np.nan
+    count, width = stop - start, len(panel.symbols)
+    values = np.empty((count, 3 * len(entries), width))
+    if not values.size:
+        return values
+    depth: dict[str, int] = {}
+    for entry in entries:
+        for name in entry.inputs:
+            depth[name] = max(depth.get(name, 0), entry.lookback)
+    market = None
+    if MARKET in depth:
+        market = _market(panel, start - depth.pop(MARKET), stop)
+
+    rows = count + max(depth.values()) + MAX_GAP
+    columns = max(16, (_FEW_BYTES if count < _FEW else _TILE_BYTES) // (8 * rows) // 16 * 16)
+    tiles = [slice(first, min(first + columns, width)) for first in range(0, width, columns)]
+
+    def fill(tile: slice) -> None:
+        held = {name: _input(panel, name, start - deep, stop, tile) for name, deep in depth.items()}
+        missing = {name: _missing(panel, name, start, stop, tile) for name in depth}
+        if market is not None:
+            held[MARKET] = market
+        shape = (count, tile.stop - tile.start)
+        for i, entry in enumerate(entries):
+            inputs = (held[name] for name in entry.inputs)
+            with np.errstate(all="ignore"):
+                raw = entry.compute(*(x[len(x) - count - entry.lookback :] for x in inputs))
+            if raw.shape != shape:
+                raise FeatureError(
+                    f"feature {entry.name!r} returned shape {raw.shape} for "
+                    f"{count + entry.lookback} sessions: its look-back is not {entry.lookback}"
+                )
+            values[:, 3 * i, tile] = raw
+            for name in entry.inputs:
+                if (unknown := missing.get(name)) is not None:
+                    values[:, 3 * i, tile][unknown] = np.nan
+
+    def score(part: slice) -> None:
+        engine.score_rows(values[part].reshape(-1, 3, width))
+
+    share = -(-count // max(1, min(count, 4 * _WORKERS)))
+    _spread(fill, tiles)
+    _spread(score, [slice(first, first + share) for first in range(0, count, share)])
     return values
 
 
-def _input(panel: BarPanel, name: str, start: int, stop: int) -> np.ndarray:
-    """Bars of the sessions start .. stop - 1; NaN before the first and for what is no price."""
-    values = np.array(panel.fields[name][max(start, 0) : stop])
-    bad = ~np.isfinite(values) | (values <= 0 if name in _PRICES else values < 0)
-    values[bad] = np.nan
+def _spread(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
+    """Do the parts on all processors; a single session's work is not worth a thread."""
+    if len(parts) < 4 * _WORKERS:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for done in [pool.submit(work, part) for part in parts]:
+            done.result()
+
+
+def _input(panel: BarPanel, name: str, start: int, stop: int, symbols: slice) -> np.ndarray:
+    """Bars of the sessions start .. stop - 1, short gaps bridged; NaN before the first session."""
+    first = max(start - MAX_GAP, 0)
+    given = panel.fields[name][first:stop, symbols]
+    values = engine.bridge(given, MAX_GAP, zero=name == "volume")
     if start < 0:
         values = np.concatenate([np.full((-start, values.shape[1]), np.nan), values])
-    return values
+    return values[max(start - first, 0) :]
+
+
+def _missing(
+    panel: BarPanel, name: str, start: int, stop: int, symbols: slice
+) -> np.ndarray | None:
+    """Where the sessions have no value of their own, (stop - start, N); None where all have."""
+    given = panel.fields[name][start:stop, symbols]
+    missing = ~((given >= 0.0 if name == "volume" else given > 0.0) & (given < np.inf))
+    return missing if missing.any() else None
+
+
+def _market(panel: BarPanel, start: int, stop: int) -> np.ndarray:
+    """Mean one-session return of all symbols, (stop - start, 1); NaN where there is none."""
+    prices = _input(panel, "adj_close", start - 1, stop, slice(None))
+    with np.errstate(all="ignore"):
+        return engine.row_mean(engine.change(prices, 1))[:, None]

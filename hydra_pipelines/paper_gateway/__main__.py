@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra_pipelines.paper_gateway import faults
 from hydra_pipelines.paper_gateway.account import Terms
 from hydra_pipelines.paper_gateway.money import to_units
 from hydra_pipelines.paper_gateway.prices import VenuePrices
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
             return ALREADY_RUNNING
         try:
             venue = _venue(options)
+            if options.script:
+                venue.faults = faults.read(options.script)
         except (ValueError, OSError, RuntimeError) as error:
             print(f"the paper gateway can't start: {error}", file=sys.stderr)
             return 1
@@ -126,8 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--calendar", default="XNYS")
     add("--calendar-cache", type=Path, help="folder of calendar files; default: the home")
     add("--allow-short", action="store_true", help="let sell orders open short positions")
+    add("--script", type=Path, help="faults to commit, see the module `faults`")
     add("--idle-timeout", type=float, default=600.0,
-        help="seconds without client or control call before it ends")  # fmt: skip
+        help="seconds without client or control call before it ends; inf: never")  # fmt: skip
     return parser
 
 

@@ -6,7 +6,7 @@ All of it exact and written through to the store. When and at what price to trad
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from hydra_pipelines.paper_gateway import rules
@@ -77,6 +77,18 @@ class Account:
         self._store.save_position(order.symbol, position)
         self._store.set_meta(cash=str(self.cash))
         return commission, realized
+
+    def correct(self, wrong: Execution, right: Execution) -> None:
+        """Books the correction of the latest execution, of its price only."""
+        gained = right.notional_flow - wrong.notional_flow
+        self.cash += gained
+        if right.realized is None:
+            held = self.positions[right.symbol]
+            self.positions[right.symbol] = replace(held, cost=held.cost - gained)
+            self._store.save_position(right.symbol, self.positions[right.symbol])
+        else:
+            self.realized[right.symbol] += gained
+        self._store.set_meta(cash=str(self.cash))
 
     def start_day(self, executions: Iterable[Execution]) -> None:
         """Realised profit starts anew, from the day's executions so far."""

@@ -5,6 +5,7 @@ Plain data. Who may trade, at what price, and how it is stored or told is elsewh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -49,6 +50,7 @@ class Order:
 
     @property
     def remaining(self) -> int:
+        """Negative where more was filled than ordered."""
         return self.quantity - self.filled
 
     @property
@@ -113,6 +115,17 @@ class Execution:
     commission: int
     realized: int | None
     maker: bool
+
+    @property
+    def notional_flow(self) -> int:
+        """What it did to the cash but for the commission, in units."""
+        return self.shares * (self.price if self.action == "SELL" else -self.price)
+
+
+def effective(executions: Iterable[Execution]) -> list[Execution]:
+    """Executions without those that a later one corrects: the same id but for its last part."""
+    latest = {item.exec_id.rpartition(".")[0]: item for item in executions}
+    return list(latest.values())
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,14 @@ class GatewayControl:
         """`count` of order requests received ever, and those after serial number `since`."""
         return self._call(op="messages", since=since)
 
+    def set_faults(self, script: Any) -> dict[str, Any]:
+        """From now on the faults of a script (see `faults`), and no others; [] for none."""
+        return self._call(op="faults", script=script)
+
+    def faults(self) -> dict[str, Any]:
+        """`rules` of the script at work, and how often each fault `struck`."""
+        return self._call(op="faults")
+
     def shutdown(self) -> None:
         self._call(op="shutdown")
 

@@ -6,6 +6,7 @@ answer with `error` says what was wrong. Nothing of the TWS wire.
     status                clock, session, account, versions, process
     advance {to}          moves the clock to an ISO instant with a zone
     truth                 cash, positions, executions, orders, exact
+    faults {script}       from now on these faults (see `faults`); without a script, what struck
     messages {since}      count and log of order requests received, after a serial number
     shutdown              ends the process
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from hydra_pipelines.paper_gateway.faults import FaultError, parse
 from hydra_pipelines.paper_gateway.prices import NoPricesError
 from hydra_pipelines.paper_gateway.server import Gateway
 from hydra_pipelines.paper_gateway.venue import VenueError
@@ -59,7 +61,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             return await self._do(_request(line, self.token))
-        except (ControlError, NoPricesError, VenueError) as error:
+        except (ControlError, FaultError, NoPricesError, VenueError) as error:
             return {"error": str(error)}
         except Exception as error:
             self._gateway.fail()
@@ -81,12 +83,20 @@ class ControlServer:
                     raise ControlError(f"'since' is {since!r}, expected a serial number")
                 log_rows = venue.store.requests(since)
                 return {"count": venue.store.request_count(), "messages": log_rows}
+            case "faults":
+                if "script" in request:
+                    self._gateway.set_faults(parse(request["script"]))
+                return {
+                    "rules": [rule.written() for rule in venue.faults.rules],
+                    "struck": venue.faults.struck(),
+                }
             case "shutdown":
                 asyncio.get_running_loop().call_soon(self._on_shutdown)
                 return {"stopping": True}
             case other:
                 raise ControlError(
-                    f"unknown op {other!r}; use status, advance, truth, messages or shutdown"
+                    f"unknown op {other!r}; use status, advance, truth, messages, faults "
+                    "or shutdown"
                 )
 
     def _status(self) -> dict[str, Any]:

@@ -19,15 +19,29 @@ from hydra_pipelines.paper_gateway.rules import BAD_REQUEST
 from hydra_pipelines.paper_gateway.statement import LEDGER_TAGS
 from hydra_pipelines.paper_gateway.subscriptions import Subscriptions, ValueStream
 from hydra_pipelines.paper_gateway.venue import NO_CONTRACT, Venue
-from hydra_pipelines.paper_gateway.wire import Fields, ProtocolError, parse_integer, parse_time
+from hydra_pipelines.paper_gateway.wire import (
+    LAST_WITHOUT_ZONE,
+    Fields,
+    ProtocolError,
+    parse_integer,
+    parse_time,
+)
 
 _ORDER_REQUESTS = {3: "placeOrder", 4: "cancelOrder", 58: "reqGlobalCancel"}
 _ID_AT = {3: 1, 20: 1}
 """Where the id of a request stands that has no version field before it."""
 
-_IGNORED = {14, 25, 59}
-"""Log level, cancelled historical requests (they end at once), and the kind of market data:
-here it is always live."""
+_IGNORED = {14, 25}
+"""Log level, and cancelled historical requests (they end at once)."""
+
+_DELAYED_KINDS = (3, 4)
+_BARRED = {
+    354: "Requested market data is not subscribed.",
+    10089: "Requested market data requires additional subscription for API.",
+    10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10197: "No market data during competing live session",
+    10167: "Requested market data is not subscribed. Displaying delayed market data.",
+}
 
 _READING = 320
 _SIDES = {"": ("BUY", "SELL"), "BUY": ("BUY",), "BOT": ("BUY",), "SELL": ("SELL",)}
@@ -51,6 +65,7 @@ class Conversation:
         self._account = venue.terms.account
         self._version = version
         self._send = send
+        self._delayed_allowed = False
         self.subscriptions = Subscriptions(venue, send)
         self._handlers: dict[int | None, Handler] = {
             1: self._market_data, 2: self._cancel_market_data, 3: self._place_order,
@@ -58,6 +73,7 @@ class Conversation:
             7: self._executions, 8: self._next_id, 9: self._contract_details,
             15: self._auto_open_orders, 16: self._all_open_orders, 17: self._managed_accounts,
             20: self._historical_data, 49: self._current_time, 58: self._global_cancel,
+            59: self._market_data_kind,
             61: self._request_positions, 62: self._account_summary,
             63: self._cancel_values, 64: self._cancel_positions,
             76: self._account_updates_multi, 77: self._cancel_values,
@@ -170,6 +186,11 @@ class Conversation:
         since = parse_time(wanted.time) if wanted.time else None
         if wanted.side.upper() not in _SIDES:
             raise ProtocolError(f"side {wanted.side!r} is neither BUY nor SELL")
+        version, faults = self._version, self._venue.faults
+        if faults and faults.strike("forgotten_executions") is not None:
+            self._venue.forget_executions()
+        if faults and faults.strike("no_zone") is not None:
+            version = min(version, LAST_WITHOUT_ZONE)
         for item in self._venue.executions():
             if (
                 wanted.client_id in (0, item.client_id)
@@ -180,9 +201,7 @@ class Conversation:
                 and item.action in _SIDES[wanted.side.upper()]
                 and (since is None or item.time >= since)
             ):
-                details = order_replies.execution_details(
-                    item, self._account, self._version, request_id
-                )
+                details = order_replies.execution_details(item, self._account, version, request_id)
                 self._send(details)
                 self._send(order_replies.commission_report(item))
         self._send(replies.executions_end(request_id))
@@ -276,12 +295,24 @@ class Conversation:
         contract = self._find(request.contract, request_id)
         if contract is None:
             return
-        self._send(replies.market_data_type(request_id))
+        delayed = False
+        faults = self._venue.faults
+        if faults and (barred := faults.strike("no_market_data", contract.symbol)):
+            delayed = self._delayed_allowed and barred["delayed"]
+            self._error(request_id, *_barred(barred["code"], delayed))
+            if not delayed:
+                return
+        self._send(replies.market_data_type(request_id, delayed=delayed))
         self._send(replies.tick_parameters(request_id, self._min_tick(contract)))
-        self.subscriptions.watch_ticks(request_id, contract)
+        self.subscriptions.watch_ticks(request_id, contract, delayed=delayed)
         if request.snapshot:
             self.subscriptions.forget_ticks(request_id)
             self._send(replies.tick_snapshot_end(request_id))
+
+    def _market_data_kind(self, fields: Fields) -> None:
+        """Delayed kinds are a fall-back: who may see live data does."""
+        fields.integer()
+        self._delayed_allowed = fields.integer() in _DELAYED_KINDS
 
     def _cancel_market_data(self, fields: Fields) -> None:
         fields.integer()
@@ -293,6 +324,10 @@ class Conversation:
         request = requests.history(fields)
         contract = self._find(request.contract, request.request_id)
         if contract is None:
+            return
+        faults = self._venue.faults
+        if faults and faults.strike("no_history", contract.symbol) is not None:
+            self._error(request.request_id, *history.no_data(contract))
             return
         try:
             found = history.daily_bars(self._venue, contract, request)
@@ -326,7 +361,7 @@ class Conversation:
         return contract
 
     def _min_tick(self, contract: Contract) -> int:
-        market = self._venue.market(contract)
+        market = self._venue.view.market(contract)
         return tick_size(market.last if market else 0)
 
     def _send_open_orders(self, client_id: int | None) -> None:
@@ -338,3 +373,9 @@ class Conversation:
 
 def _number(values: list[str], at: int) -> int | None:
     return parse_integer(values[at]) if at < len(values) else None
+
+
+def _barred(code: int, delayed: bool) -> tuple[int, str]:
+    """Code and text where live prices are not to be had."""
+    code = 10167 if delayed and code != 10089 else code
+    return code, _BARRED[code]

@@ -54,8 +54,13 @@ def daily_bars(venue: Venue, contract: Contract, request: HistoryRequest) -> His
     bars = venue.prices.bars(contract.symbol, last, count, adjusted=adjusted)
     bars = [bar for bar in bars if bar.session > start.date()]
     if not bars:
-        raise HistoryError(162, f"{_NO_DATA}HMDS query returned no data: {contract.symbol}")
+        raise HistoryError(*no_data(contract))
     return History(start, end, bars)
+
+
+def no_data(contract: Contract) -> tuple[int, str]:
+    """Code and text of a request that finds nothing."""
+    return 162, f"{_NO_DATA}HMDS query returned no data: {contract.symbol}"
 
 
 def _extent(duration: str, end: datetime) -> tuple[int, datetime]:

@@ -53,6 +53,8 @@ class GatewayOptions:
     allow_short: bool = False
     port: int = 0
     idle_timeout: float = 600.0
+    script: Path | None = None
+    """Faults to commit, see `faults`."""
 
     def arguments(self, home: Path) -> list[str]:
         """The command line, after the module's name."""
@@ -67,6 +69,7 @@ class GatewayOptions:
             "--calendar", self.calendar,
             *(["--calendar-cache", str(self.calendar_cache)] if self.calendar_cache else []),
             *(["--allow-short"] if self.allow_short else []),
+            *(["--script", str(self.script)] if self.script else []),
             "--port", str(self.port), "--idle-timeout", str(self.idle_timeout),
         ]  # fmt: skip
 

@@ -20,7 +20,7 @@ _DELTA_NEUTRAL = "None"
 
 def order_status(order: Order) -> Message:
     return (
-        3, order.order_id, order.status, order.filled, order.remaining, _average(order),
+        3, order.order_id, order.status, order.filled, max(order.remaining, 0), _average(order),
         order.perm_id, 0, dollars(order.last_price), order.client_id, "", 0,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ Message = Sequence[object]
 MARKET_RULE = 26
 """The market rule of all contracts: 0.0001 below one dollar, 0.01 from there."""
 
-LIVE_DATA = 1
+LIVE_DATA, DELAYED_DATA = 1, 3
 
 _ZONE = ZoneInfo(ACCOUNT_ZONE)
 
@@ -135,8 +135,8 @@ def market_rule() -> Message:
     return (93, MARKET_RULE, 2, "0", "0.0001", "1", "0.01")
 
 
-def market_data_type(request_id: int) -> Message:
-    return (58, 1, request_id, LIVE_DATA)
+def market_data_type(request_id: int, *, delayed: bool) -> Message:
+    return (58, 1, request_id, DELAYED_DATA if delayed else LIVE_DATA)
 
 
 def tick_parameters(request_id: int, min_tick: int) -> Message:
@@ -145,6 +145,10 @@ def tick_parameters(request_id: int, min_tick: int) -> Message:
 
 def tick_price(request_id: int, kind: int, price: str, size: int) -> Message:
     return (1, 6, request_id, kind, price, size, 0)
+
+
+def tick_string(request_id: int, kind: int, value: float) -> Message:
+    return (46, 6, request_id, kind, f"{value:.0f}")
 
 
 def tick_snapshot_end(request_id: int) -> Message:

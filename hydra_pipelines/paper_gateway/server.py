@@ -11,10 +11,19 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 from hydra_pipelines.paper_gateway import replies
 from hydra_pipelines.paper_gateway.book import Executed, Report
 from hydra_pipelines.paper_gateway.conversation import Conversation
+from hydra_pipelines.paper_gateway.faults import Faults
+from hydra_pipelines.paper_gateway.misconduct import (
+    DATA_LOST,
+    ORDER_REQUESTS,
+    READ_ONLY,
+    READ_ONLY_TEXT,
+    Misconduct,
+)
 from hydra_pipelines.paper_gateway.venue import Venue
 from hydra_pipelines.paper_gateway.wire import (
     MAX_VERSION,
@@ -24,12 +33,14 @@ from hydra_pipelines.paper_gateway.wire import (
     decode,
     execution_time,
     frame,
+    parse_integer,
 )
 
 log = logging.getLogger(__name__)
 
 _GREETING = b"API\0"
 _START_API = "71"
+_PLACE_ORDER = "3"
 _MAX_UNREAD = 64 * 1024 * 1024
 """A client that leaves more than this unread is dropped, as a gateway drops slow readers."""
 
@@ -45,6 +56,15 @@ class Gateway:
         self.clients: dict[int, Connection] = {}
         self._on_failure = on_failure
         self._advancing = asyncio.Lock()
+        self.misconduct = Misconduct(venue.faults) if venue.faults else None
+
+    def set_faults(self, faults: Faults) -> None:
+        """From now on these faults, or none; what the ones before held back is told."""
+        held = self.misconduct.release() if self.misconduct else []
+        self.venue.faults = faults
+        self.misconduct = Misconduct(faults) if faults else None
+        self._tell(held)
+        self.flush()
 
     async def advance(self, to: datetime) -> None:
         """Moves the venue's clock; returns when all that caused is written to the clients.
@@ -56,6 +76,8 @@ class Gateway:
         async with self._advancing:
             for milestone in self.venue.milestones(to):
                 self.publish(self.venue.advance(milestone))
+                if self.misconduct:
+                    self._tell_late(self.misconduct)
                 self.flush()
                 await asyncio.sleep(0)
             self.refresh()
@@ -63,14 +85,34 @@ class Gateway:
 
     def publish(self, reports: Iterable[Report]) -> bool:
         """Tells each client what is for it; whether there was a fill among it."""
-        filled = False
+        reports = list(reports)
+        self._tell(self.misconduct.told(reports) if self.misconduct else reports)
+        return any(isinstance(report, Executed) for report in reports)
+
+    def begin_outage(self, options: dict[str, Any]) -> None:
+        assert self.misconduct is not None
+        self._announce(*self.misconduct.begin_outage(self.venue.now, **options))
+
+    def _tell_late(self, misconduct: Misconduct) -> None:
+        """What was held back, and that an outage is over."""
+        end = misconduct.end_outage(self.venue.now)
+        if end:
+            self._announce(*end)
+        if not misconduct.outage:
+            self._tell(misconduct.release())
+
+    def _announce(self, code: int, text: str) -> None:
+        for connection in list(self.clients.values()):
+            connection.announce(code, text)
+
+    def _tell(self, reports: list[Report]) -> None:
         for report in reports:
-            filled = filled or isinstance(report, Executed)
             for connection in list(self.clients.values()):
                 connection.tell(report)
-        return filled
 
     def refresh(self) -> None:
+        if self.misconduct and self.misconduct.outage:
+            return
         for connection in list(self.clients.values()):
             connection.refresh()
 
@@ -100,6 +142,7 @@ class Connection(asyncio.Protocol):
         self._greeting = b""
         self._version = 0
         self._conversation: Conversation | None = None
+        self._mute = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -110,10 +153,13 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._gateway.connections.discard(self)
         if self._conversation:
-            self._gateway.clients.pop(self._conversation.client_id, None)
+            if self._gateway.clients.get(self._conversation.client_id) is self:
+                del self._gateway.clients[self._conversation.client_id]
             log.info("client %d left", self._conversation.client_id)
 
     def data_received(self, data: bytes) -> None:
+        if self._mute:
+            return
         try:
             data = self._after_greeting(data)
             filled = False
@@ -133,6 +179,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: replies.Message) -> None:
         """The one way out to this client; `flush` puts it on the socket."""
+        misconduct = self._gateway.misconduct
+        if self._mute or (misconduct and not misconduct.lets_out(message)):
+            return
         self._unsent.append(frame(message))
 
     def flush(self) -> None:
@@ -150,6 +199,12 @@ class Connection(asyncio.Protocol):
     def tell(self, report: Report) -> None:
         if self._conversation:
             self._conversation.tell(report)
+
+    def announce(self, code: int, text: str) -> None:
+        """A message about the gateway itself."""
+        self.send(replies.error(-1, code, text, self._version))
+        if code == DATA_LOST and self._conversation:
+            self._conversation.subscriptions.lose_ticks()
 
     def refresh(self) -> None:
         if self._conversation:
@@ -179,7 +234,52 @@ class Connection(asyncio.Protocol):
         if self._conversation is None:
             self._start_api(values)
             return False
+        if self._gateway.misconduct:
+            return self._receive_badly(self._conversation, values, self._gateway.misconduct)
         return self._gateway.publish(self._conversation.receive(values))
+
+    def _receive_badly(
+        self, conversation: Conversation, values: list[str], misconduct: Misconduct
+    ) -> bool:
+        """A message while there are faults: those that strike at requests."""
+        strike = misconduct.faults.strike
+        if values[0] in ORDER_REQUESTS and strike("read_only") is not None:
+            placing = values[0] == _PLACE_ORDER and len(values) > 1
+            about = parse_integer(values[1]) if placing else None
+            self.send(
+                replies.error(
+                    -1 if about is None else about, READ_ONLY, READ_ONLY_TEXT, self._version
+                )
+            )
+            return False
+        if values[0] != _PLACE_ORDER or len(values) < 4:
+            return self._gateway.publish(conversation.receive(values))
+        order_id, symbol = parse_integer(values[1]) or 0, values[3]
+        if strike("drop_before_place", symbol) is not None:
+            self._abort()
+            return False
+        if strike("silent_order", symbol) is not None:
+            misconduct.silence(conversation.client_id, order_id)
+        reports = conversation.receive(values)
+        if strike("drop_after_place", symbol) is not None:
+            self._abort()
+        if strike("silent_connection", symbol) is not None:
+            self.flush()
+            self._mute = True
+        outage = strike("outage", symbol)
+        if outage is not None:
+            self._gateway.begin_outage(outage)
+        elif strike("notice_10349", symbol) is not None:
+            text = "Order TIF was set to DAY based on order preset."
+            self.send(replies.error(order_id, 10349, text, self._version))
+        return self._gateway.publish(reports)
+
+    def _abort(self) -> None:
+        """Ends the connection at once; what was not sent yet never will be."""
+        self._mute = True
+        self._unsent.clear()
+        if self._transport:
+            self._transport.abort()
 
     def _agree_on_version(self, payload: bytes) -> None:
         """Answers `v157..176`, perhaps followed by options, with the version to speak."""
@@ -193,19 +293,27 @@ class Connection(asyncio.Protocol):
                 f"a client of versions {lowest} to {highest}; here {MIN_VERSION} to {MAX_VERSION}"
             )
         self._version = min(MAX_VERSION, highest)
+        if self._strikes("silent_greeting"):
+            self._mute = True
         self.send((self._version, execution_time(self._gateway.venue.now, MAX_VERSION)))
 
     def _start_api(self, values: list[str]) -> None:
         if len(values) < 3 or values[0] != _START_API or not values[2].isdecimal():
             raise ProtocolError(f"a first message of {values[:3]}, expected startApi")
         client_id = int(values[2])
-        if client_id in self._gateway.clients:
+        if client_id in self._gateway.clients or self._strikes("client_id_in_use"):
             text = "Unable to connect as the client id is already in use. Retry with a unique one."
             self.send(replies.error(-1, 326, text, self._version))
             log.warning("client id %d is in use", client_id)
             self.drop()
             return
+        if self._strikes("id_rollback"):
+            self._gateway.venue.roll_back_ids()
         self._conversation = Conversation(self._gateway.venue, client_id, self._version, self.send)
         self._gateway.clients[client_id] = self
         log.info("client %d connected at version %d", client_id, self._version)
         self._conversation.greet()
+
+    def _strikes(self, fault: str) -> bool:
+        misconduct = self._gateway.misconduct
+        return misconduct is not None and misconduct.faults.strike(fault) is not None

@@ -6,6 +6,7 @@ Each is sent whole when asked for and afterwards only where it changed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hydra_pipelines.paper_gateway import replies
 from hydra_pipelines.paper_gateway.book import Position
@@ -13,10 +14,23 @@ from hydra_pipelines.paper_gateway.contracts import Contract
 from hydra_pipelines.paper_gateway.money import dollars
 from hydra_pipelines.paper_gateway.replies import Message
 from hydra_pipelines.paper_gateway.venue import Venue
+from hydra_pipelines.paper_gateway.view import DELAY_MINUTES
 
 AccountValue = tuple[str, str, str]
 
-_BID, _ASK, _LAST, _CLOSE = 1, 2, 4, 9
+_LIVE_KINDS = (1, 2, 4, 9)
+_DELAYED_KINDS = (66, 67, 68, 75)
+"""Tick types of bid, ask, last and close; clients derive those of the sizes."""
+_DELAYED_TRADE_TIME = 88
+
+
+@dataclass
+class _TickStream:
+    """A price subscription, and the latest message of each kind."""
+
+    contract: Contract
+    delayed: bool
+    known: dict[object, Message] = field(default_factory=dict)
 
 
 class ValueStream:
@@ -46,7 +60,7 @@ class Subscriptions:
         self._positions: dict[str, Position] | None = None
         self._portfolio: dict[str, Message] | None = None
         self._values: dict[object, ValueStream] = {}
-        self._ticks: dict[int, tuple[Contract, dict[int, Message]]] = {}
+        self._ticks: dict[int, _TickStream] = {}
 
     def refresh(self) -> None:
         """Sends what changed in everything subscribed to."""
@@ -84,9 +98,13 @@ class Subscriptions:
     def forget_portfolio(self) -> None:
         self._portfolio = None
 
-    def watch_ticks(self, request_id: int, contract: Contract) -> None:
-        self._ticks[request_id] = (contract, {})
+    def watch_ticks(self, request_id: int, contract: Contract, *, delayed: bool = False) -> None:
+        self._ticks[request_id] = _TickStream(contract, delayed)
         self._send_ticks(request_id)
+
+    def lose_ticks(self) -> None:
+        """All price streams end, untold."""
+        self._ticks = {}
 
     def forget_ticks(self, request_id: int) -> bool:
         """Whether there were any."""
@@ -122,20 +140,35 @@ class Subscriptions:
         self._portfolio = rows
 
     def _send_ticks(self, request_id: int) -> None:
-        """A closed market has a last price and a close, and -1 for bid and ask."""
-        contract, known = self._ticks[request_id]
-        market = self._venue.market(contract)
-        if market is None:
-            return
-        quote = market.quote
-        ticks = {
-            _BID: (dollars(quote.bid), quote.bid_depth) if quote else ("-1", 0),
-            _ASK: (dollars(quote.ask), quote.ask_depth) if quote else ("-1", 0),
-            _LAST: (dollars(market.last), 100 if quote else 0),
-            _CLOSE: (dollars(market.close), 0),
-        }
-        for kind, (price, size) in ticks.items():
-            message = replies.tick_price(request_id, kind, price, size)
-            if known.get(kind) != message:
-                known[kind] = message
+        stream = self._ticks[request_id]
+        for message in price_ticks(self._venue, stream.contract, request_id, stream.delayed):
+            kind = (message[0], message[3])
+            if stream.known.get(kind) != message:
+                stream.known[kind] = message
                 self._send(message)
+
+
+def price_ticks(venue: Venue, contract: Contract, request_id: int, delayed: bool) -> list[Message]:
+    """What is shown of a contract now; nothing before it had a price.
+
+    A closed market has a last price and a close, and -1 for bid and ask. Delayed data have tick
+    types of their own, and say when the last price was made.
+    """
+    market = venue.view.market(contract, delayed=delayed)
+    if market is None:
+        return []
+    quote = market.quote
+    bid, ask, last, close = _DELAYED_KINDS if delayed else _LIVE_KINDS
+    ticks = {
+        bid: (dollars(quote.bid), quote.bid_depth) if quote else ("-1", 0),
+        ask: (dollars(quote.ask), quote.ask_depth) if quote else ("-1", 0),
+        last: (dollars(market.last), 100 if quote else 0),
+        close: (dollars(market.close), 0),
+    }
+    messages = [
+        replies.tick_price(request_id, kind, price, size) for kind, (price, size) in ticks.items()
+    ]
+    if delayed:
+        made = venue.view.last_trade(minutes_ago=DELAY_MINUTES)
+        messages.append(replies.tick_string(request_id, _DELAYED_TRADE_TIME, made.timestamp()))
+    return messages

@@ -7,11 +7,10 @@ caller may tell them once it has them. No sockets, no message formats. Time move
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hydra_pipelines.paper_gateway import book, rules, truth
+from hydra_pipelines.paper_gateway import book, misfills, rules, truth
 from hydra_pipelines.paper_gateway.account import (
     Account,
     Terms,
@@ -22,27 +21,19 @@ from hydra_pipelines.paper_gateway.account import (
 from hydra_pipelines.paper_gateway.book import Execution, Order, Position, Report
 from hydra_pipelines.paper_gateway.clock import ExchangeClock
 from hydra_pipelines.paper_gateway.contracts import Contract, Listing
-from hydra_pipelines.paper_gateway.matching import FillModel, Quote, fill_price, reaches, visible
+from hydra_pipelines.paper_gateway.faults import Faults
+from hydra_pipelines.paper_gateway.matching import FillModel, fill_price, reaches, visible
 from hydra_pipelines.paper_gateway.money import exact
-from hydra_pipelines.paper_gateway.prices import VenuePrices, generator, on_tick_grid
+from hydra_pipelines.paper_gateway.prices import VenuePrices, generator
 from hydra_pipelines.paper_gateway.requests import PlaceOrder
 from hydra_pipelines.paper_gateway.statement import Holding, account_values
 from hydra_pipelines.paper_gateway.store import AccountStore
+from hydra_pipelines.paper_gateway.view import MarketView
 from hydra_pipelines.sessions import Calendar
 
 NO_CONTRACT = "No security definition has been found for the request."
 
 _FIRST_PERM_ID = 1_100_000_001
-
-
-@dataclass(frozen=True)
-class Market:
-    """What is known of a symbol now; `quote` is None while the market is closed."""
-
-    quote: Quote | None
-    last: int
-    close: int
-    """The close of the latest complete session."""
 
 
 class Venue:
@@ -70,17 +61,21 @@ class Venue:
         prices.require(terms.first_session)
         open_account(store, terms, calendar.close(terms.first_session))
         self.clock = ExchangeClock(calendar, datetime.fromisoformat(store.meta()["now"]))
+        self.view = MarketView(prices, self.clock)
+        self.faults = Faults()
         self._account = Account(store, terms)
         self._active = {order.perm_id: order for order in store.active_orders()}
         self._next_perm_id = (store.last_perm_id() or _FIRST_PERM_ID - 1) + 1
         self._serial = store.last_serial()
+        self._forgotten = 0
         symbols = self._account.symbols() | {order.symbol for order in self._active.values()}
         prices.require(self.clock.latest_complete, symbols)
         self._day = self.clock.date
-        self._account.start_day(self.executions())
+        self._account.start_day(book.effective(self.executions()))
         self._taken: dict[tuple[str, str], int] = {}
         self._taken_at = self.clock.moment
-        for execution in store.executions(*(self.clock.this_minute or (self.now, self.now))):
+        this_minute = store.executions(*(self.clock.this_minute or (self.now, self.now)))
+        for execution in book.effective(this_minute):
             self._take(execution.symbol, execution.action, execution.shares)
 
     @property
@@ -139,7 +134,7 @@ class Venue:
         with self.store.transaction():
             order = self._working(client_id, order_id)
             if order:
-                return self._end(order, "canceled by its client")
+                return self._end(order, "canceled by its client") + self._fill_late(order)
             done = self.store.order_of(client_id, order_id)
         if done:
             text = f"OrderId {order_id} that needs to be cancelled can not be cancelled, "
@@ -156,6 +151,14 @@ class Venue:
     def log_request(self, client_id: int, kind: str, order_id: int | None) -> None:
         """Remembers that an order request arrived, whatever becomes of it."""
         self.store.log_request(self.now, client_id, kind, order_id)
+
+    def roll_back_ids(self) -> None:
+        """Order ids start at 1 again, for all clients."""
+        self.store.forget_order_ids()
+
+    def forget_executions(self) -> None:
+        """Executions up to now are not told again, as after a midnight."""
+        self._forgotten = self._serial
 
     def next_order_id(self, client_id: int) -> int:
         return self.store.highest_order_id(client_id) + 1
@@ -174,25 +177,17 @@ class Venue:
 
     def executions(self) -> list[Execution]:
         """Executions of the venue's date, as a gateway keeps them: since midnight."""
-        return self.store.executions(*self.clock.today)
-
-    def market(self, contract: Contract) -> Market | None:
-        """None where the symbol had no price yet."""
-        close = self.prices.close(contract.symbol, self.clock.latest_complete)
-        quote = self._quote(contract.symbol)
-        if close is None:
-            return Market(quote, quote.last, quote.last) if quote else None
-        return Market(quote, quote.last if quote else on_tick_grid(close), close)
+        return [e for e in self.store.executions(*self.clock.today) if e.serial > self._forgotten]
 
     def holdings(self) -> list[Holding]:
         """Open positions, marked at the last price, or at the close when the market is closed."""
-        return self._account.holdings(self._mark)
+        return self._account.holdings(self.view.mark)
 
     def closed_holding(self, contract: Contract) -> Holding:
         """The row of a position that is gone: no shares, and what it realised today."""
         realized = self._account.realized.get(contract.symbol, 0)
         nothing = Position(contract.con_id)
-        return Holding(contract.symbol, nothing, self._mark(contract.symbol), realized)
+        return Holding(contract.symbol, nothing, self.view.mark(contract.symbol), realized)
 
     def account_values(self) -> list[tuple[str, str, str]]:
         """(tag, value, currency), see `statement`."""
@@ -210,7 +205,9 @@ class Venue:
             "account": self.terms.account,
             "cash": exact(self._account.cash),
             "positions": [truth.position_record(holding) for holding in self.holdings()],
-            "executions": [truth.execution_record(e) for e in self.store.all_executions()],
+            "executions": [
+                truth.execution_record(e) for e in book.effective(self.store.all_executions())
+            ],
             "orders": [truth.order_record(order) for order in self.store.orders()],
         }
 
@@ -219,16 +216,6 @@ class Venue:
         if self.clock.date != self._day:
             self._day = self.clock.date
             self._account.start_day(())
-
-    def _quote(self, symbol: str) -> Quote | None:
-        moment = self.clock.moment
-        return self.prices.quote(symbol, *moment) if moment else None
-
-    def _mark(self, symbol: str) -> int:
-        quote = self._quote(symbol)
-        if quote:
-            return quote.last
-        return self.prices.close(symbol, self.clock.latest_complete) or 0
 
     def _working(self, client_id: int, order_id: int) -> Order | None:
         for order in self._active.values():
@@ -322,7 +309,7 @@ class Venue:
         return reports or (_stands(order) if opening else [])
 
     def _match(self, order: Order) -> list[Report]:
-        quote = self._quote(order.symbol)
+        quote = self.view.quote(order.symbol)
         if quote is None:
             return []
         if not reaches(order.action, order.limit, quote):
@@ -332,6 +319,9 @@ class Venue:
         shares = min(order.remaining, shown)
         if shares <= 0:
             return []
+        broken_off = False
+        if self.faults:
+            shares, broken_off = misfills.size(self.faults, order, shares)
         price = fill_price(
             self._model,
             action=order.action,
@@ -341,7 +331,12 @@ class Venue:
             quote=quote,
             draw=self._noise(order),
         )
-        return self._execute(order, shares, price)
+        reports = self._execute(order, shares, price)
+        if self.faults and (correction := self.faults.strike("correction", order.symbol)):
+            reports += self._correct(order, reports[0].execution, correction["ticks"])
+        if broken_off:
+            reports += self._end(order, misfills.BROKEN_OFF, rejected=True)
+        return reports
 
     def _noise(self, order: Order) -> float:
         moment = "|".join(str(part) for part in self.clock.moment or ())
@@ -349,20 +344,24 @@ class Venue:
         return float(generator(self.terms.seed, "fill", *parts).normal())
 
     def _execute(self, order: Order, shares: int, price: int) -> list[Report]:
+        """Books a fill; the first report is its execution."""
         order.filled += shares
         order.notional += shares * price
         order.last_price = price
         commission, realized = self._account.trade(order, shares, price)
         order.commission += commission
-        if not order.remaining:
+        if order.remaining <= 0:
             order.status, order.done_at = book.FILLED, self.now
-            del self._active[order.perm_id]
+            self._active.pop(order.perm_id, None)
         self._serial += 1
         exec_id = f"{self.terms.seed & 0xFFFFFFFF:08x}.{self._serial:08x}.01.01"
         execution = order.execution(
             self._serial, exec_id, self.now, shares, price, commission, realized
         )
         self._take(order.symbol, order.action, shares)
+        return self._booked(order, execution)
+
+    def _booked(self, order: Order, execution: Execution) -> list[Report]:
         self.store.save_order(order)
         self.store.save_execution(execution)
         return [
@@ -372,13 +371,33 @@ class Venue:
             book.CommissionCharged(execution),
         ]
 
-    def _end(self, order: Order, reason: str) -> list[Report]:
-        """Cancels a working order."""
-        order.status, order.done_at, order.reason = book.CANCELLED, self.now, reason
-        del self._active[order.perm_id]
+    def _correct(self, order: Order, wrong: Execution, ticks: int) -> list[Report]:
+        """Corrects the latest execution of an order to a price some ticks better for it."""
+        self._serial += 1
+        right = misfills.corrected(wrong, self._serial, ticks)
+        self._account.correct(wrong, right)
+        order.notional, order.last_price = right.cum_notional, right.price
+        return self._booked(order, right)
+
+    def _end(self, order: Order, reason: str, *, rejected: bool = False) -> list[Report]:
+        """Cancels or rejects a working order; one that is over already stays as it is."""
+        if self._active.pop(order.perm_id, None) is None:
+            return []
+        order.status = book.INACTIVE if rejected else book.CANCELLED
+        order.done_at, order.reason = self.now, reason
         self.store.save_order(order)
-        text = f"Order Canceled - reason:{reason}"
-        return [*_stands(order), book.Problem(order.client_id, order.order_id, 202, text)]
+        code, text = (rules.REJECTED, "rejected") if rejected else (202, "Canceled")
+        problem = book.Problem(
+            order.client_id, order.order_id, code, f"Order {text} - reason:{reason}"
+        )
+        return [*_stands(order), problem]
+
+    def _fill_late(self, order: Order) -> list[Report]:
+        """The fault of shares that fill although the cancellation was confirmed."""
+        late = self.faults.strike("fill_after_cancel", order.symbol) if self.faults else None
+        if late is None or self.clock.moment is None:
+            return []
+        return self._execute(order, min(late["shares"], order.remaining), order.limit)
 
     def _expire(self) -> list[Report]:
         due = [o for o in self._active.values() if o.expires and o.expires <= self.now]

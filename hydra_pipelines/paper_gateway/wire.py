@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 MIN_VERSION = 157
 MAX_VERSION = 176
+LAST_WITHOUT_ZONE = 175
+"""The newest version that writes times of executions without their zone."""
 
 ACCOUNT_ZONE = "America/New_York"
 UNSET = "1.7976931348623157E308"
@@ -134,7 +136,7 @@ def whole_number(text: str) -> int | None:
 def execution_time(instant: datetime, version: int) -> str:
     """A time in the account's zone, which only newer versions name."""
     local = instant.astimezone(_ZONE)
-    if version < MAX_VERSION:
+    if version <= LAST_WITHOUT_ZONE:
         return local.strftime("%Y%m%d  %H:%M:%S")
     return f"{local:%Y%m%d %H:%M:%S} {ACCOUNT_ZONE}"
 

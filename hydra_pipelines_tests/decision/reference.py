@@ -1,7 +1,8 @@
 """From predictions to an order plan by plain arithmetic, one name after the other.
 
 Money and shares are counted in Decimals, weights in floats: what `signals`, `targets` and `plan`
-must equal. Written from the description of the rules, without the code that it checks; slow and plain.
+must equal. Written from the description of the rules, without the code that it checks; slow and
+plain.
 """
 
 from __future__ import annotations
@@ -118,9 +119,7 @@ def reference_plan(inputs: PlanInputs, limits: PlanLimits, slippage: SlippageMod
         key=lambda n: (n.change > 0, order[n.reason], -abs(n.change) * n.price, n.symbol)
     )
     filled = [name for name in [*reductions, *increases] if name.change]
-    rows = [
-        row(sequence, name, equity, inputs, slippage) for sequence, name in enumerate(filled, 1)
-    ]
+    rows = [row(i, name, equity, inputs, slippage) for i, name in enumerate(filled, 1)]
     return Reference(rows, notes, funds, expected)
 
 
@@ -212,9 +211,7 @@ def size(
     if crossing:
         note = note or "crosses_zero"
     leaves = reduce and not name.hold and (crossing or weight == 0)
-    quantity = abs(wanted)
-    if not leaves:
-        quantity = quantity // lot * lot
+    quantity = abs(wanted) if leaves else abs(wanted) // lot * lot
     if quantity == 0 or (weight != 0 and target == 0):
         note = note or "below_one_lot"
     if quantity == 0:
@@ -335,16 +332,16 @@ def reference_rank(predictions: Sequence[float], rule: SignalRule) -> list[int |
     known = [(p, i) for i, p in enumerate(predictions) if p == p]
     known.sort(key=lambda pair: (-pair[0], pair[1]))
     n = len(known)
-    count = {
-        side: max(1, math.floor(share * n + 1e-9)) if share > 0 and n else 0
-        for side, share in (("long", rule.top_fraction), ("short", rule.bottom_fraction))
-    }
+    long, short = (
+        max(1, math.floor(share * n + 1e-9)) if share > 0 and n else 0
+        for share in (rule.top_fraction, rule.bottom_fraction)
+    )
     signals: list[int | None] = [None] * len(predictions)
     for place, (_, i) in enumerate(known):
         signals[i] = 0
-        if place < count["long"]:
+        if place < long:
             signals[i] = 1
-        elif place >= n - count["short"] and rule.allow_short:
+        elif place >= n - short and rule.allow_short:
             signals[i] = -1
     return signals
 

@@ -101,6 +101,7 @@ def test_the_shares_of_the_strategies_add_up_to_the_weight(views, limits):
     known = ~made.hold
     assert np.allclose(np.nansum(made.shares, axis=0)[known], made.weights[known], atol=1e-12)
     assert np.isnan(made.shares[:, made.hold]).all()
+    assert not np.signbit(made.shares[made.shares == 0.0]).any()
     for row, own in zip(made.shares, sorted(views, key=lambda v: v.strategy_id), strict=True):
         assert np.isnan(row[~own.universe]).all()
 

@@ -137,13 +137,17 @@ def test_new_symbols_and_fields_rebuild_all(tmp_path, calendar):
     first = update_features(bars, lake, days[-1])
     assert first.unavailable == {
         "atr_14": "the bars have no high and no low and no close",
+        "range_21d": "the bars have no high and no low and no close",
+        "stochastic_14": "the bars have no high and no low and no close",
+        "overnight_21d": "the bars have no open and no close",
         "adv_21": "the bars have no close and no volume",
+        "volume_surge_5d": "the bars have no close and no volume",
         "amihud_21": "the bars have no close and no volume",
     }
     ingest(MemorySource(panel), bars, days[-1], calendar, NOW)
     second = update_features(bars, lake, days[-1])
     assert second.rebuilt_from == days[0] and second.unavailable == {}
-    assert second.features == first.features + 9
+    assert second.features == first.features + 21
     assert same_bits(read_features(lake).values, build_features(panel)[1])
 
 

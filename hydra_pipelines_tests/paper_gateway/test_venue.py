@@ -101,14 +101,14 @@ def day_of_trading(venue: Venue) -> str:
     """A day of orders of all kinds; the books at its end as text."""
     venue.advance(OPEN + timedelta(minutes=5))
     for i, symbol in enumerate(SYMBOLS):
-        market = venue.market(venue.listing.named(symbol))
+        market = venue.view.market(venue.listing.named(symbol))
         near = market.quote.bid // tick_size(market.quote.bid) * tick_size(market.quote.bid)
         venue.place(1, place_request(10 * i + 1, symbol, "BUY", 900, near))
         venue.place(1, place_request(10 * i + 2, symbol, "BUY", 500, market.quote.ask))
     for minute in (20, 60, 200, 389):
         venue.advance(OPEN + timedelta(minutes=minute))
         for symbol in SYMBOLS:
-            market = venue.market(venue.listing.named(symbol))
+            market = venue.view.market(venue.listing.named(symbol))
             order_id = venue.next_order_id(1)
             venue.place(1, place_request(order_id, symbol, "SELL", 50, market.quote.bid))
     venue.advance(OPEN + timedelta(days=1))
@@ -202,7 +202,7 @@ def test_a_resting_order_fills_at_its_limit_and_a_taker_pays(
     venue = make_venue(calendar, tmp_path / "a.sqlite")
     venue.advance(OPEN + timedelta(minutes=5))
     deep = venue.listing.named("DEEP")
-    quote = venue.market(deep).quote
+    quote = venue.view.market(deep).quote
     venue.place(1, place_request(1, "DEEP", "BUY", 100, quote.bid))
     venue.place(1, place_request(2, "DEEP", "BUY", 100, quote.ask + 5_0000))
     venue.advance(OPEN + timedelta(minutes=389))
@@ -218,7 +218,7 @@ def test_what_is_visible_in_a_minute_is_taken_once(
 ) -> None:
     venue = make_venue(calendar, tmp_path / "a.sqlite")
     venue.advance(OPEN + timedelta(minutes=5))
-    quote = venue.market(venue.listing.named("ALFA")).quote
+    quote = venue.view.market(venue.listing.named("ALFA")).quote
     part = quote.ask_depth * 2 // 3
     limit = quote.ask + 1_0000
     venue.place(1, place_request(1, "ALFA", "BUY", part, limit))
@@ -280,7 +280,7 @@ def test_the_books_add_up_whatever_is_done(
     venue.advance(OPEN)
     modified: set[int] = set()
     for what, symbol, size, offset in steps:
-        market = venue.market(venue.listing.named(symbol))
+        market = venue.view.market(venue.listing.named(symbol))
         limit = max(round(market.close * (1 + offset / 1000)), 1)
         limit = max(limit // tick_size(limit) * tick_size(limit), 1)
         working = venue.open_orders(1)

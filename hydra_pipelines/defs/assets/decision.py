@@ -29,7 +29,7 @@ def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
-            result = day.make_predictions(desk.desk, session_of(context), context.run_id)
+            result = day.make_predictions(desk.desk, session_of(context), context.run.run_id)
         rows = [
             {"strategy": strategy, **row} for strategy, rows in result.rows.items() for row in rows
         ]
@@ -115,7 +115,7 @@ def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         session, dry_run = session_of(context), is_dry_run(context)
         with readable_errors(day.BrokerStateUnknown, BrokerError):
             day.check_session(desk.desk, session, dry_run=dry_run)
-            result = day.make_order_plan(desk.desk, session, context.run_id, dry_run=dry_run)
+            result = day.make_order_plan(desk.desk, session, context.run.run_id, dry_run=dry_run)
         yield dg.MaterializeResult(
             metadata={
                 "plan_id": result.header["plan_id"],

@@ -36,7 +36,7 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             report = day.execute_plan(
                 desk.desk,
                 session_of(context),
-                context.run_id,
+                context.run.run_id,
                 dry_run=is_dry_run(context),
                 say=saying(context),
             )
@@ -87,7 +87,7 @@ def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
         with readable_errors(BrokerError, day.BrokerStateUnknown):
             result = day.sync_positions(
-                desk.desk, session_of(context), context.run_id, dry_run=is_dry_run(context)
+                desk.desk, session_of(context), context.run.run_id, dry_run=is_dry_run(context)
             )
         yield dg.MaterializeResult(
             metadata={

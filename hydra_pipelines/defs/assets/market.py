@@ -63,7 +63,8 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             asset_key="bars",
             passed=not result.errors,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f.detail for f in result.errors) or None,
+            description="; ".join(f"{f.symbol or f.session}: {f.detail}" for f in result.errors)
+            or None,
             metadata={
                 "findings": metadata.table(
                     [vars(f) for f in result.findings],

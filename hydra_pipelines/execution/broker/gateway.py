@@ -139,7 +139,8 @@ class BrokerGateway:
             except BrokerError as error:
                 if attempt + 1 == attempts:
                     hint = f". {weekly_login_hint(self._now())}" if self.endpoint.quiet else ""
-                    raise BrokerError(f"{error} (tried {attempts} times){hint}") from error
+                    tries = f" (tried {attempts} times)" if attempts > 1 else ""
+                    raise BrokerError(f"{error}{tries}{hint}") from error
                 time.sleep(0.25 * 2**attempt * random.uniform(0.75, 1.25))
         try:
             self.account_id = self._own_account()

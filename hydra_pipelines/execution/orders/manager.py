@@ -25,7 +25,7 @@ from hydra_pipelines.execution.broker.messages import (
     Unknown,
 )
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State
-from hydra_pipelines.execution.orders.book import OrderBook
+from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.execution.orders.follow import CLOSE_MARGIN, Follower
 from hydra_pipelines.execution.orders.intents import (
     NoPrice,
@@ -112,7 +112,7 @@ class OrderManager:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
             for side in (_reduces, _increases):
                 self._wave(plan, [row for row in plan["rows"] if side(row)], market)
-            self._settle(plan["execution_session"])
+            self._settle(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
         return make_report(plan, self.book.orders.values(), self.notes, self.sent)
@@ -153,13 +153,7 @@ class OrderManager:
         symbols = {row["symbol"] for row in rows}
         if fresh:
             self._send(self._prepare(plan, fresh, market), plan["execution_session"])
-        working = [
-            o
-            for o in self.book.orders.values()
-            if o.intent["plan_id"] == plan["plan_id"]
-            and o.intent["symbol"] in symbols
-            and o.view.state in (State.SUBMITTED, State.SENDING)
-        ]
+        working = [o for o in self._working(plan) if o.intent["symbol"] in symbols]
         self.follower.follow(working, plan["execution_session"], self.work.work_minutes)
 
     def _may_send(self, plan: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
@@ -311,18 +305,22 @@ class OrderManager:
     def _note_event(self, request: OrderRequest, kind: Kind, text: str) -> None:
         self.book.note([OrderEvent(request.order_ref, kind, self.clock.now(), {"text": text})])
 
-    def _settle(self, execution_session: date) -> None:
-        """Ask once more for all executions: commissions and fills that came late."""
-        executions = self._known(self.broker.executions(), "executions")
-        self.book.note_executions(executions, {})
-        self.book.note_commissions(
-            {e.exec_id: e.commission for e in executions if e.commission is not None}
-        )
-        self.book.commit(execution_session)
+    def _settle(self, plan: Mapping[str, Any]) -> None:
+        """Ask once more for everything: what came late, and what works though it was cancelled."""
+        self.reconcile(plan["execution_session"])
+        self.follower.follow(self._working(plan), plan["execution_session"], minutes=0)
         with self.ledger.transaction() as tx:
             missing = trades.missing_commissions(tx, self.broker.account_id)
         if missing:
             self._note(f"{missing} fills have no commission yet")
+
+    def _working(self, plan: Mapping[str, Any]) -> list[BookedOrder]:
+        return [
+            order
+            for order in self.book.orders.values()
+            if order.intent["plan_id"] == plan["plan_id"]
+            and order.view.state in (State.SUBMITTED, State.SENDING)
+        ]
 
     # inside
 

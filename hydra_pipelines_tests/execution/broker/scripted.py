@@ -216,8 +216,10 @@ def order(ref: str = "ours", **changes: Any) -> OrderRequest:
     return OrderRequest(**{**values, **changes})
 
 
-def approve(broker: BrokerGateway, wanted: OrderRequest, known: Sequence[str] = ()) -> Approval:
-    """The gate's approval, in a state that leaves room for everything."""
+def approve(
+    broker: BrokerGateway, wanted: OrderRequest, known: Sequence[str] = ("ours",)
+) -> Approval:
+    """The gate's approval, in a state that leaves room for everything. known: orders before it."""
     state = RiskState(
         account=wanted.account,
         equity=Decimal(10_000_000),
@@ -240,7 +242,7 @@ def approve(broker: BrokerGateway, wanted: OrderRequest, known: Sequence[str] = 
         orders_last_minute=0,
         agent_paused=False,
         kill_switch=False,
-        known_refs=frozenset(known),
+        known_refs=frozenset(known) - {wanted.order_ref},
     )
     decision = broker.gate.review(wanted, state)
     assert decision.approval is not None, decision.message

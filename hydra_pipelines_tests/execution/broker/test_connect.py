@@ -66,7 +66,7 @@ def test_a_server_that_closes_at_once_does_not_trust_us():
 def test_a_client_id_in_use():
     with (
         Server(greeting=[error(-1, 326, "client id in use")], hang_up="after the greeting") as s,
-        pytest.raises(BrokerError, match="client id 17 is in use.*IBKR_CLIENT_ID"),
+        pytest.raises(BrokerError, match=r"client id 17 is in use.*IBKR_CLIENT_ID"),
     ):
         gateway(s, connect_timeout_s=30).connect()
 
@@ -97,7 +97,7 @@ def test_ibkr_gets_the_weekly_login_as_a_hint():
     now = lambda: datetime(2019, 1, 8, 15, tzinfo=UTC)  # noqa: E731
     with (
         Server(hang_up="at once") as server,
-        pytest.raises(BrokerError, match="2019-01-06 01:00 New York.*second factor"),
+        pytest.raises(BrokerError, match=r"2019-01-06 01:00 New York.*second factor"),
     ):
         gateway(server, now=now, quiet=quiet).connect()
 

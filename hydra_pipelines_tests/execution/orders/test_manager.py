@@ -46,9 +46,7 @@ def test_sells_first_then_buys_and_the_books_agree(shop: Shop):
         ("DEEP", "BUY", "filled"),
     }
     orders = {o["symbol"]: o for o in shop.truth()["orders"][2:]}
-    assert orders["ALFA"]["done_at"] <= min(
-        orders[symbol]["placed_at"] for symbol in ("BETA", "DEEP")
-    )
+    assert orders["ALFA"]["perm_id"] < min(orders[s]["perm_id"] for s in ("BETA", "DEEP"))
     held = {p["symbol"]: p["quantity"] for p in shop.truth()["positions"]}
     assert held == {"ALFA": 100, "BETA": 150, "DEEP": 100}
     shop.assert_books_agree()

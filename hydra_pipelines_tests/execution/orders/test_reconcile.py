@@ -1,4 +1,4 @@
-"""What reconciliation concludes from the broker's reply: a table of cases, and what never happens."""
+"""What reconciliation concludes from the broker's reply: a table, and what never happens."""
 
 from __future__ import annotations
 

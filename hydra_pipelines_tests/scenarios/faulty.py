@@ -1,0 +1,200 @@
+"""A day of trading with a gateway that does wrong, and the judgement of what the desk made of it.
+
+The desk is the project's own: order manager, risk gate, broker gateway, client library, a real
+socket. The venue is served from a thread, with a script of faults. Afterwards the desk's books are
+held against the venue's: what the desk is certain of has to be so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from hydra_pipelines.control import Control
+from hydra_pipelines.execution.broker.gateway import Endpoint
+from hydra_pipelines.execution.broker.messages import BrokerError
+from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
+from hydra_pipelines.execution.orders.manager import WindowPassed
+from hydra_pipelines.execution.orders.reconcile import positions_of
+from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.paper_gateway.__main__ import read_npz
+from hydra_pipelines.paper_gateway.control import VenueClock
+from hydra_pipelines.sessions import Calendar
+from hydra_pipelines_tests.execution.orders.workshop import SESSION, Shop, prepare
+from hydra_pipelines_tests.paper_gateway.served import Served, make_venue
+
+Plan = Sequence[tuple[str, str, int, int]]
+"""Rows of (symbol, side, quantity, target)."""
+
+PLAN: Plan = (("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100), ("THIN", "BUY", 60, 60))
+"""THIN fills in parts, over minutes, and what is left of it in the end is cancelled."""
+RUNS = 4
+"""How often a run that was stopped is started again, a few minutes later each time."""
+
+
+class FaultyShop(Shop):
+    """The workshop's desk, with the venue in a thread of the test."""
+
+    def __init__(self, home: Path, calendar: Calendar, timeout_s: float = 1.0):
+        prepare(home, calendar)
+        panel = read_npz(home / "prices.npz")
+        self.home = home
+        self.calendar = calendar
+        self.timeout_s = timeout_s
+        self.served = Served(lambda: make_venue(calendar, home / "venue.sqlite", panel=panel))
+        self.venue = self.served.endpoint
+        self.ledger = Ledger(home / "desk.duckdb", 10)
+        self.control = Control(home / "control.sqlite")
+        self.clock = VenueClock(self.venue)
+        self.gateway = self.served.control
+
+    def endpoint(self, **changes: Any) -> Endpoint:
+        patience = {"request_timeout_s": self.timeout_s, "connect_timeout_s": self.timeout_s}
+        return super().endpoint(**{**patience, **changes})
+
+    def manager_book(self) -> dict[str, BookedOrder]:
+        """The desk's orders of the session, as the ledger has them."""
+        book = OrderBook(self.ledger, "judge")
+        book.load(SESSION)
+        return book.orders
+
+    def journal(self) -> list[dict[str, Any]]:
+        with self.ledger.transaction() as tx:
+            return tx.query("SELECT * FROM executed_trades")
+
+    def journal_positions(self) -> dict[str, int]:
+        return positions_of(self.fills())
+
+    def close(self) -> None:
+        self.served.stop()
+
+
+@dataclass
+class Outcome:
+    """What came of a day.
+
+    stops: why runs ended early, each a typed error. frozen: symbols that wait for a person.
+    struck: the faults that did strike, and how often.
+    """
+
+    stops: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    struck: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """In a few words, the same for every run of the same script."""
+        first = f"stopped: {self.stops[0]}; run again" if self.stops else "done"
+        end = f"{', '.join(self.frozen)} frozen" if self.frozen else "books agree"
+        return f"{first}, {end}"
+
+
+def trade(shop: FaultyShop, script: Any, plan: Plan = PLAN) -> Outcome:
+    """Works the plan while the script's faults strike, then once more without; judges the end."""
+    with shop.ledger.session():
+        return _trade(shop, script, plan)
+
+
+def _trade(shop: FaultyShop, script: Any, plan: Plan) -> Outcome:
+    outcome = Outcome()
+    shop.plan(*plan)
+    shop.gateway.set_faults(script)
+    for run in range(RUNS):
+        if run == RUNS - 1:
+            outcome.struck = shop.gateway.faults()["struck"]
+            shop.gateway.set_faults([])
+        if _run(shop, run, outcome):
+            break
+        shop.clock.wait_until(shop.clock.now() + timedelta(minutes=5))
+    outcome.struck = outcome.struck or shop.gateway.faults()["struck"]
+    shop.gateway.set_faults([])
+    # What is in doubt still is looked at once more by a gateway that behaves.
+    _run(shop, RUNS, outcome)
+    judge(shop, outcome, plan, overfills=outcome.struck.get("overfill", 0) > 0)
+    return outcome
+
+
+def _run(shop: FaultyShop, number: int, outcome: Outcome) -> bool:
+    """Whether a run came to its end."""
+    logging.getLogger("ib_insync").setLevel(logging.ERROR)
+    try:
+        report = shop.run(run_id=f"run-{number}", work_minutes=6, start=time(10))
+    except (BrokerError, WindowPassed) as error:
+        outcome.stops.append(_in_short(error))
+        return False
+    outcome.notes += report.notes
+    return True
+
+
+def judge(shop: FaultyShop, outcome: Outcome, plan: Plan, *, overfills: bool) -> None:
+    """Holds the desk's books against the venue's; every certainty of the desk has to be true."""
+    truth = shop.truth()
+    filled: dict[str, int] = {}
+    for execution in truth["executions"]:
+        ref = execution["order_ref"]
+        filled[ref] = filled.get(ref, 0) + execution["shares"]
+    theirs = {order["order_ref"]: order for order in truth["orders"]}
+    book = shop.manager_book()
+    assert set(theirs) <= set(book), f"the venue has orders that the desk never meant: {theirs}"
+    for ref, order in book.items():
+        view, what = order.view, theirs.get(ref)
+        where = f"{ref} is {view} here, {what} there"
+        match view.state.value:
+            case "unknown":
+                outcome.frozen.append(order.intent["symbol"])
+            case "filled" | "cancelled" | "rejected":
+                assert view.filled == filled.get(ref, 0), where
+                assert what is None or what["status"] not in ("PreSubmitted", "Submitted"), where
+            case "never_sent" | "never_arrived":
+                assert what is None, where
+            case _:
+                raise AssertionError(f"neither an end nor a doubt: {where}")
+    frozen = set(outcome.frozen)
+    held = {p["symbol"]: p["quantity"] for p in truth["positions"]}
+    journal = shop.journal_positions()
+    for symbol in (held.keys() | journal.keys()) - frozen:
+        assert held.get(symbol, 0) == journal.get(symbol, 0), (symbol, held, journal)
+    for symbol, side, quantity, _ in plan:
+        bought = sum(
+            e["shares"] for e in truth["executions"] if (e["symbol"], e["action"]) == (symbol, side)
+        )
+        assert overfills or bought <= quantity, f"{symbol}: {bought} of {quantity}"
+    _same_executions(shop, truth, frozen)
+
+
+def _same_executions(shop: FaultyShop, truth: dict[str, Any], frozen: set[str]) -> None:
+    """Each execution once, at its corrected price; a commission that is known is the venue's."""
+    theirs = {e["exec_id"].rpartition(".")[0]: e for e in truth["executions"]}
+    for row in shop.journal():
+        execution = theirs.pop(row["exec_id"].rpartition(".")[0])
+        assert row["exec_id"] == execution["exec_id"]
+        assert (row["quantity"], row["price"]) == (execution["shares"], Decimal(execution["price"]))
+        assert row["commission"] in (None, Decimal(execution["commission"]))
+    assert {e["symbol"] for e in theirs.values()} <= frozen, theirs
+
+
+def _in_short(error: Exception) -> str:
+    """The kind of an error, without the numbers that differ from run to run."""
+    text = str(error)
+    for sign, short in (
+        ("client id", "client id in use"),
+        ("did not speak", "silent gateway"),
+        ("no complete reply", "no complete reply"),
+        ("did not answer", "no reply"),
+        ("closed the connection", "connection closed"),
+        ("connection to the broker", "connection closed"),
+        ("Read-Only", "read-only API"),
+        ("lost IB", "IB's servers lost"),
+        ("1100", "IB's servers lost"),
+        ("too late", "window passed"),
+        ("traded late", "window passed"),
+    ):
+        if sign in text:
+            return short
+    return f"{type(error).__name__}: {text}"
