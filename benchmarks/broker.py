@@ -120,7 +120,9 @@ def send_many(desk: Desk, orders: int, control: GatewayControl) -> tuple[float, 
     for i in range(orders):
         symbol = symbols[i % len(symbols)]
         tick = desk.contracts[symbol].min_tick
-        refs.append(desk.submit(symbol, marketable_limit("BUY", desk.quotes[symbol], 0.005, tick))[0])
+        refs.append(
+            desk.submit(symbol, marketable_limit("BUY", desk.quotes[symbol], 0.005, tick))[0]
+        )
         desk.collect()
     desk.wait(refs, {Kind.FILL})
     seconds = time.perf_counter() - started
@@ -139,9 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        venue = ensure_running(
-            home / "venue", GatewayOptions(calendar_cache=home, idle_timeout=30)
-        )
+        venue = ensure_running(home / "venue", GatewayOptions(calendar_cache=home, idle_timeout=30))
         control = GatewayControl(venue)
         calendar = Calendar.load("XNYS", home)
         control.advance(calendar.open(date(2019, 1, 3)) + timedelta(minutes=30))
@@ -157,7 +157,9 @@ def main() -> None:
             time.sleep(1)
             seconds, lost = send_many(desk, options.orders, control)
             rate = options.orders / seconds
-            print(f"{options.orders} orders at the pace limit: {seconds:.1f} s, {rate:.0f} a second")
+            print(
+                f"{options.orders} orders at the pace limit: {seconds:.1f} s, {rate:.0f} a second"
+            )
             print(f"  {lost} lost")
         control.shutdown()
     raise SystemExit(1 if lost else 0)

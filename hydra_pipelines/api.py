@@ -23,8 +23,8 @@ Row = dict[str, Any]
 def status(desk: Desk) -> Row:
     """The desk at a glance: the last planned session and what came of it, money, and controls.
 
-    `last_cycle` and `account` are None before the first cycle. `next_session_due` is what a cycle
-    without an explicit session takes.
+    `last_cycle` and `account` are None before the first cycle. Its `orders` are those that may have
+    reached the broker. `next_session_due` is what a cycle without an explicit session takes.
     """
     control = Control(desk.settings.control_path)
     out: Row = {
@@ -67,7 +67,11 @@ def _last_cycle(rows: Rows) -> Row | None:
         "planned_orders": rows.value(
             "SELECT count(*) FROM plan_rows WHERE plan_id = ?", [plan["plan_id"]]
         ),
-        "orders": rows.value("SELECT count(*) FROM order_intents WHERE session = ?", session),
+        "orders": rows.value(
+            "SELECT count(*) FROM order_intents WHERE session = ? AND order_ref NOT IN ("
+            "SELECT order_ref FROM order_events WHERE event IN ('never_sent', 'never_arrived'))",
+            session,
+        ),
         "denied": rows.value(
             "SELECT count(*) FROM (SELECT r.plan_row FROM risk_decisions r JOIN plan_rows p "
             "ON r.plan_row = format('{}-{:04d}', p.plan_id, p.sequence) WHERE p.plan_id = ? "

@@ -76,7 +76,7 @@ class Desk:
     def source(self) -> BarSource:
         from hydra_pipelines.market.sources import open_source
 
-        return open_source(self.settings.market.source, self.settings.market.options)
+        return open_source(self.settings.market.source, self.settings.market_options)
 
     @cached_property
     def bars(self) -> Lake:
@@ -163,7 +163,7 @@ class Desk:
             first_session=embedded.first_session,
             idle_timeout=embedded.idle_timeout_s,
             prices=market.source,
-            prices_options=market.options,
+            prices_options=self.settings.market_options,
             calendar=market.calendar,
             calendar_cache=self.settings.cache_path,
         )

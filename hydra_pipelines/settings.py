@@ -46,15 +46,25 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class AcceptedMove(_Section):
+    """A move beyond 40 % without a corporate action that a person has found to be real."""
+
+    symbol: Annotated[str, Field(min_length=1)]
+    session: date
+    reason: Annotated[str, Field(min_length=1)]
+
+
 class MarketSettings(_Section):
     """Where daily bars come from."""
 
     source: str = "sample"
-    """Name of a source: `sample` (20 US large caps, embedded)."""
+    """Name of a source: `sample` (20 US large caps, embedded), `files` (CSV or Parquet)."""
     options: dict[str, Any] = {}
     """Options of the source, by its own names."""
     calendar: str = "XNYS"
     """Exchange calendar, by its `exchange_calendars` name."""
+    accepted_moves: tuple[AcceptedMove, ...] = ()
+    """Moves that would otherwise stop their session as unadjusted splits."""
 
 
 class EmbeddedVenueSettings(_Section):
@@ -243,6 +253,14 @@ class Settings(BaseSettings):
         return self.data_path / "lake"
 
     @property
+    def market_options(self) -> dict[str, Any]:
+        """Options of the source, its path made absolute."""
+        options = dict(self.market.options)
+        if "path" in options:
+            options["path"] = str(self.root / Path(options["path"]).expanduser())
+        return options
+
+    @property
     def ledger_path(self) -> Path:
         return self.data_path / "hydra.duckdb"
 
@@ -309,9 +327,7 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
         lines = [_explained(found, sources) for found in error.errors()]
         raise SettingsError(f"settings of {root}:\n" + "\n".join(lines)) from error
     if settings.mode == "live" and _is_paper(names):
-        raise SettingsError(
-            "mode is live but IBKR_PAPER_TRADING is true: change the one that is not meant"
-        )
+        raise SettingsError("mode is live but IBKR_PAPER_TRADING is true: change one of them")
     return settings
 
 
@@ -328,14 +344,9 @@ class _DotEnv(DotEnvSettingsSource):
 def _from_ibkr_names(names: Mapping[str, str]) -> dict[str, Any]:
     """Settings by the names that IBKR tools commonly use."""
     broker = {
-        field: names[name]
-        for name, field in (
-            ("IBKR_HOST", "host"),
-            ("IBKR_PORT", "port"),
-            ("IBKR_CLIENT_ID", "client_id"),
-            ("IBKR_ACCOUNT", "account"),
-        )
-        if names.get(name)
+        field: names[f"IBKR_{field.upper()}"]
+        for field in ("host", "port", "client_id", "account")
+        if names.get(f"IBKR_{field.upper()}")
     }
     out: dict[str, Any] = {"broker": broker} if broker else {}
     return {**out, "mode": "live"} if _is_paper(names) is False else out
@@ -344,15 +355,11 @@ def _from_ibkr_names(names: Mapping[str, str]) -> dict[str, Any]:
 def _is_paper(names: Mapping[str, str]) -> bool | None:
     """What IBKR_PAPER_TRADING says; None where it says nothing."""
     text = names.get("IBKR_PAPER_TRADING", "").strip().lower()
-    if text in ("true", "1", "yes"):
-        return True
-    if text in ("false", "0", "no"):
-        return False
-    if text:
+    if text not in ("", "true", "1", "yes", "false", "0", "no"):
         raise SettingsError(
             f"IBKR_PAPER_TRADING is {text!r}; it takes true or false (unset means true)"
         )
-    return None
+    return text in ("true", "1", "yes") if text else None
 
 
 def _over(high: dict[str, Any], low: Mapping[str, Any]) -> dict[str, Any]:

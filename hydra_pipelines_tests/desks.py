@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from hydra_pipelines.market.bars import BarPanel, BarSource
 from hydra_pipelines.paper_gateway.control import GatewayControl
 from hydra_pipelines.paper_gateway.launch import find_running
 
 # What the console script `hydra` does, which is there only where the project is installed.
 PROGRAM = "import sys; from hydra_pipelines.cli import main; sys.argv[0] = 'hydra'; main()"
 HYDRA = [sys.executable, "-c", PROGRAM]
+
+OK, FAILURE, USAGE, REFUSED = 0, 1, 2, 3
+"""Exit codes."""
 
 
 class CommandLine:
@@ -58,3 +63,21 @@ def shut_down(folder: Path) -> None:
     endpoint = find_running(folder / "paper")
     if endpoint is not None:
         GatewayControl(endpoint).shutdown()
+
+
+class Flawed:
+    """The sample with a price of one session that can't be."""
+
+    name = "sample"
+    adjusted_only = True
+
+    def __init__(self, inner: BarSource, session: date, price: float):
+        self._inner, self._session, self._price = inner, session, price
+
+    def read(self, first: date | None = None, last: date | None = None) -> BarPanel:
+        panel = self._inner.read(first, last)
+        bad = panel.sessions.astype(object) == self._session
+        fields = {name: values.copy() for name, values in panel.fields.items()}
+        for values in fields.values():
+            values[bad, 3] = self._price
+        return BarPanel(panel.sessions, panel.symbols, fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -83,8 +84,12 @@ def test_the_status_counts_what_belongs_to_the_last_planned_session(desk: Desk) 
                 intent("old", 1),
                 intent("a", 2, session=LATER, plan_id="p2"),
                 intent("b", 3, session=LATER, plan_id="p2"),
+                intent("c", 4, session=LATER, plan_id="p2"),
+                intent("d", 5, session=LATER, plan_id="p2"),
             ],
         )
+        # What never came to the broker is no order; its place was taken by another attempt.
+        orders.append_events(tx, [("c", "never_sent", {}, NOW), ("d", "never_arrived", {}, NOW)])
         trades.record(
             tx,
             [
@@ -290,7 +295,7 @@ def test_the_curve_begins_with_the_opening_balance(traded: Desk) -> None:
     curve = api.equity_curve(traded)
     assert (curve[0]["session"], curve[0]["equity"]) == (SESSION, Decimal("1000000.00"))
     assert curve[0]["positions"] == 0 and curve[0]["daily_pnl"] == 0
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in itertools.pairwise(curve):
         assert after["session"] == traded.calendar.next(before["session"])
         assert after["daily_pnl"] == after["equity"] - before["equity"]
     assert api.status(traded)["account"]["equity"] == curve[-1]["equity"]

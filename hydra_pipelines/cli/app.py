@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from hydra_pipelines.cli import broker, cycle, doctor, gateway, read
+from hydra_pipelines.cli import broker, cycle, data, doctor, gateway, read
 
 app = typer.Typer(
     name="hydra",
@@ -23,3 +23,5 @@ app.command("trades")(read.trades)
 app.command("doctor")(doctor.doctor)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
+app.add_typer(data.app, name="data")
+app.add_typer(data.features_app, name="features")

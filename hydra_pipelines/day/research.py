@@ -39,7 +39,7 @@ def ingest_bars(desk: Desk, session: date) -> BarsResult:
     import numpy as np
 
     from hydra_pipelines.market.ingest import bar_panel, ingest
-    from hydra_pipelines.market.quality import check_bars
+    from hydra_pipelines.market.quality import check_bars, source_findings
     from hydra_pipelines.market.universe import members
 
     report = ingest(desk.source, desk.bars, session, desk.calendar, datetime.now(UTC))
@@ -48,7 +48,11 @@ def ingest_bars(desk: Desk, session: date) -> BarsResult:
     recent = bar_panel(view, first=start, last=session)
     before = [day.item() for day in recent.sessions if day.item() < session]
     expected = members(recent, before[-1]) if before else recent.symbols
-    findings = tuple(check_bars(recent, session, desk.calendar, expected))
+    accepted = {(move.symbol, move.session) for move in desk.settings.market.accepted_moves}
+    findings = (
+        *check_bars(recent, session, desk.calendar, expected, accepted),
+        *source_findings(report.problems, session),
+    )
     closes: tuple[Mapping[str, Any], ...] = ()
     if len(recent.sessions) and recent.sessions[-1].item() == session:
         with desk.ledger.transaction() as tx:

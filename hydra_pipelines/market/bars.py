@@ -52,8 +52,20 @@ class BarPanel:
         )
 
 
+@dataclass(frozen=True)
+class SourceProblem:
+    """Something a source could not use, or found odd; `where` names the file or service."""
+
+    where: str
+    detail: str
+
+
 class BarSource(Protocol):
-    """Where bars come from. A new source is one class in one file under `sources/`."""
+    """Where bars come from. A new source is one class in one file under `sources/`.
+
+    A source that leaves something out and goes on has `problems` after a read, a tuple of
+    SourceProblem; one that knows which line a day is from has `origin(day)`.
+    """
 
     name: str
     adjusted_only: bool

@@ -12,17 +12,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import numpy as np
 
-from hydra_pipelines.market.bars import FIELDS, BarPanel, BarSource, MarketDataError
+from hydra_pipelines.market.bars import (
+    FIELDS,
+    BarPanel,
+    BarSource,
+    MarketDataError,
+    SourceProblem,
+)
 from hydra_pipelines.market.lake import Lake, LakeView
 from hydra_pipelines.sessions import Calendar
 
 VERIFIED_SESSIONS = 21
 """How many stored sessions each ingest compares with the source again, to find corrections."""
+_ROUNDING = 1e-4
+"""How far a rescaled adjusted close may be from the stored one, relative, and still be the same."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class IngestReport:
     corrected: int
     symbols_added: tuple[str, ...]
     snapshot: str
+    problems: tuple[SourceProblem, ...] = ()
+    """What the source left out, and what it found odd."""
 
 
 def ingest(
@@ -60,8 +70,11 @@ def ingest(
     """
     with lake.writing() as writer:
         held = writer.view()
-        fresh = _read(source, held, through, verify_all)
-        _refuse_unknown_sessions(source.name, fresh, calendar)
+        fresh, problems = _known_sessions(
+            source, _read(source, held, through, verify_all), calendar
+        )
+        if held is not None and len(held.sessions):
+            fresh = _rebased(held, fresh)
         if held is None or not len(held.sessions):
             if not len(fresh.sessions):
                 raise MarketDataError(
@@ -102,6 +115,7 @@ def ingest(
         corrected=sum("field" in line for line in log),
         symbols_added=added,
         snapshot=view.snapshot(last),
+        problems=(*getattr(source, "problems", ()), *problems),
     )
 
 
@@ -172,13 +186,72 @@ def _read(source: BarSource, held: LakeView | None, through: date, everything: b
     return fresh
 
 
-def _refuse_unknown_sessions(name: str, panel: BarPanel, calendar: Calendar) -> None:
-    for day in panel.sessions.tolist():
-        if not calendar.is_session(day):
-            raise MarketDataError(
-                f"source {name!r} has prices for {day} ({day:%A}), which is not a session of "
-                f"{calendar.name}; correct the source or choose its calendar in the settings"
-            )
+def _known_sessions(
+    source: BarSource, panel: BarPanel, calendar: Calendar
+) -> tuple[BarPanel, list[SourceProblem]]:
+    """The panel on the calendar's sessions, and the other days as problems.
+
+    Raises MarketDataError where the source can't say where such a day is from: then it is the
+    wrong source, or the wrong calendar.
+    """
+    strange = [day for day in panel.sessions.tolist() if not calendar.is_session(day)]
+    origin = getattr(source, "origin", None)
+    if strange and (origin is None or len(strange) > len(panel.sessions) // 2):
+        day = strange[0]
+        raise MarketDataError(
+            f"source {source.name!r} has prices for {day} ({day:%A}), which is not a session of "
+            f"{calendar.name}; correct the source or choose its calendar in the settings"
+        )
+    if not strange:
+        return panel, []
+    keep = ~np.isin(panel.sessions, np.array(strange, "datetime64[D]"))
+    kept = BarPanel(
+        panel.sessions[keep], panel.symbols, {k: v[keep] for k, v in panel.fields.items()}
+    )
+    return kept, [
+        SourceProblem(origin(day), f"{day} ({day:%A}) is no session of {calendar.name}: left out")
+        for day in strange
+    ]
+
+
+def _rebased(held: LakeView, fresh: BarPanel) -> BarPanel:
+    """The panel with adjusted closes on the scale of the stored ones.
+
+    A source that adjusts backwards rescales a symbol's whole history with every dividend. Only
+    ratios mean anything, so each symbol is brought to agree with what is stored at the first
+    session that both have; what then differs by no more than rounding is what is stored.
+    """
+    prices = fresh.field("adj_close")
+    if prices is None or "adj_close" not in held.fields:
+        return fresh
+    both, in_held, in_fresh = np.intersect1d(held.sessions, fresh.sessions, return_indices=True)
+    columns = [i for i, s in enumerate(fresh.symbols) if s in held.symbols]
+    if not len(both) or not columns:
+        return fresh
+    place = {symbol: i for i, symbol in enumerate(held.symbols)}
+    stored = held.values[
+        np.ix_(
+            in_held, [held.fields.index("adj_close")], [place[fresh.symbols[i]] for i in columns]
+        )
+    ][:, 0]
+    given = prices[np.ix_(in_fresh, columns)]
+    usable = (stored > 0) & (given > 0) & np.isfinite(stored) & np.isfinite(given)
+    at = usable.argmax(axis=0)
+    some = np.arange(len(columns))
+    with np.errstate(all="ignore"):
+        scale = np.where(usable[at, some], stored[at, some] / given[at, some], 1.0)
+        rest = np.abs(given * scale / stored - 1.0)
+    # One corrected value is no new scale: most of the overlap has to agree on it.
+    agree = (np.where(usable, rest, 0.0) < _ROUNDING).mean(axis=0) > 0.5
+    moved = agree & (np.abs(scale - 1.0) > _ROUNDING)
+    if not moved.any():
+        return fresh
+    out = prices.copy()
+    for k in np.flatnonzero(moved):
+        out[:, columns[k]] *= scale[k]
+        same = usable[:, k] & (rest[:, k] < _ROUNDING)
+        out[in_fresh[same], columns[k]] = stored[same, k]
+    return replace(fresh, fields={**fresh.fields, "adj_close": out})
 
 
 def _block(panel: BarPanel, fields: Sequence[str], symbols: Sequence[str]) -> np.ndarray:

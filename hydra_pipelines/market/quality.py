@@ -8,14 +8,14 @@ beyond `MAX_RETURN` blocks for the asked session only, because real markets know
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 import numpy as np
 
-from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.market.bars import BarPanel, SourceProblem
 from hydra_pipelines.sessions import Calendar
 
 MAX_RETURN = 0.40
@@ -38,10 +38,15 @@ class Finding:
 
 
 def check_bars(
-    panel: BarPanel, session: date, calendar: Calendar, universe: Sequence[str]
+    panel: BarPanel,
+    session: date,
+    calendar: Calendar,
+    universe: Sequence[str],
+    accepted: Collection[tuple[str, date]] = (),
 ) -> list[Finding]:
     """Every flaw of the panel up to `session`, for a universe expected to have prices on it.
 
+    accepted: moves, by symbol and session, that a person has looked at and found to be real.
     The checks cover the sessions that the panel has: pass the last weeks for a daily check, all
     of history for a review. An empty list means that nothing was found.
     """
@@ -53,12 +58,17 @@ def check_bars(
         *_missing_sessions(panel, calendar),
         *_bad_prices(panel, session),
         *_impossible_ranges(panel, session),
-        *_unexplained_returns(panel, session),
+        *_unexplained_returns(panel, session, accepted),
         *_no_volume(panel),
     ]
     if panel.sessions[-1] == np.datetime64(session, "D"):
         findings += _coverage(panel, session, universe)
     return findings
+
+
+def source_findings(problems: Sequence[SourceProblem], session: date) -> list[Finding]:
+    """What a source left out or found odd, as warnings: whether enough is left is `coverage`."""
+    return [Finding("source", "warning", None, session, f"{p.where}: {p.detail}") for p in problems]
 
 
 def check_age(
@@ -134,7 +144,9 @@ def _impossible_ranges(panel: BarPanel, session: date) -> Iterator[Finding]:
             yield Finding("range", _severity(day, session), symbol, day, detail)
 
 
-def _unexplained_returns(panel: BarPanel, session: date) -> Iterator[Finding]:
+def _unexplained_returns(
+    panel: BarPanel, session: date, accepted: Collection[tuple[str, date]]
+) -> Iterator[Finding]:
     prices = panel.field("adj_close")
     if prices is None:
         prices = panel.field("close")
@@ -145,7 +157,12 @@ def _unexplained_returns(panel: BarPanel, session: date) -> Iterator[Finding]:
         jump[1:] = prices[1:] / prices[:-1] - 1.0
     beyond = (np.abs(jump) > MAX_RETURN) & ~_has_action(panel)
     for day, symbol, i, n in _where(panel, beyond):
-        detail = f"return of {jump[i, n]:+.1%} with no corporate action: an unadjusted split?"
+        if (symbol, day) in accepted:
+            continue
+        detail = (
+            f"return of {jump[i, n]:+.1%} with no corporate action: an unadjusted split? If it is "
+            "real, name it under market.accepted_moves"
+        )
         yield Finding("return", _severity(day, session), symbol, day, detail)
 
 

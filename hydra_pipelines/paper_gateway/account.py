@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from hydra_pipelines.paper_gateway import rules
-from hydra_pipelines.paper_gateway.book import Execution, Order, Position
+from hydra_pipelines.paper_gateway.book import ActionBooked, Execution, Order, Position
 from hydra_pipelines.paper_gateway.money import UNITS_PER_CENT, commission_cents
+from hydra_pipelines.paper_gateway.prices import Action
 from hydra_pipelines.paper_gateway.statement import Holding
 from hydra_pipelines.paper_gateway.store import AccountStore
 
@@ -89,6 +90,26 @@ class Account:
         else:
             self.realized[right.symbol] += gained
         self._store.set_meta(cash=str(self.cash))
+
+    def act(self, symbol: str, action: Action, close: int, session: date) -> None:
+        """Books a corporate action: dividends on the old shares, then the new shares.
+
+        A fraction of a share is paid out at the close before, and leaves the cost basis with it.
+        """
+        held = self.positions.get(symbol)
+        if held is None or not held.quantity:
+            return
+        exact = held.quantity * action.ratio
+        quantity = int(exact)
+        instead = round((exact - quantity) * close / action.ratio)
+        paid = held.quantity * action.dividend + instead
+        self.cash += paid
+        self.positions[symbol] = replace(held, quantity=quantity, cost=held.cost - instead)
+        self._store.save_position(symbol, self.positions[symbol])
+        self._store.set_meta(cash=str(self.cash))
+        self._store.save_action(
+            ActionBooked(session, symbol, str(action.ratio), held.quantity, quantity, paid)
+        )
 
     def start_day(self, executions: Iterable[Execution]) -> None:
         """Realised profit starts anew, from the day's executions so far."""

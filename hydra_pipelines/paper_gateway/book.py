@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 PRE_SUBMITTED = "PreSubmitted"
@@ -120,6 +120,18 @@ class Execution:
     def notional_flow(self) -> int:
         """What it did to the cash but for the commission, in units."""
         return self.shares * (self.price if self.action == "SELL" else -self.price)
+
+
+@dataclass(frozen=True)
+class ActionBooked:
+    """A split or dividend of a symbol that was held; `cash` in units, fractions of shares in it."""
+
+    session: date
+    symbol: str
+    ratio: str
+    quantity_before: int
+    quantity_after: int
+    cash: int
 
 
 def effective(executions: Iterable[Execution]) -> list[Execution]:

@@ -38,6 +38,9 @@ class Listing:
     def named(self, symbol: str) -> Contract:
         return self._by_symbol[symbol]
 
+    def numbered(self, con_id: int) -> Contract | None:
+        return self._by_id.get(con_id)
+
     def find(self, query: ContractQuery) -> Contract | None:
         """The one contract meant, by id or else by symbol; None where there is none such."""
         if query.sec_type not in ("", "STK") or query.currency not in ("", CURRENCY):

@@ -28,7 +28,7 @@ from hydra_pipelines.paper_gateway.wire import (
 )
 
 _ORDER_REQUESTS = {3: "placeOrder", 4: "cancelOrder", 58: "reqGlobalCancel"}
-_ID_AT = {3: 1, 20: 1}
+_ID_AT = {3: 1, 20: 1, 92: 1, 93: 1, 94: 1, 95: 1}
 """Where the id of a request stands that has no version field before it."""
 
 _IGNORED = {14, 25}
@@ -77,7 +77,8 @@ class Conversation:
             61: self._request_positions, 62: self._account_summary,
             63: self._cancel_values, 64: self._cancel_positions,
             76: self._account_updates_multi, 77: self._cancel_values,
-            91: self._market_rule, 99: self._completed_orders,
+            91: self._market_rule, 92: self._pnl, 93: self._cancel_pnl, 94: self._pnl_single,
+            95: self._cancel_pnl, 99: self._completed_orders,
         }  # fmt: skip
 
     def receive(self, values: list[str]) -> list[Report]:
@@ -266,6 +267,22 @@ class Conversation:
     def _cancel_values(self, fields: Fields) -> None:
         fields.integer()
         self.subscriptions.forget_values(fields.integer())
+
+    def _pnl(self, fields: Fields) -> None:
+        request_id, account = fields.integer(), fields.text()
+        if self._is_our_account(account, request_id):
+            self.subscriptions.watch_profit(request_id, None)
+
+    def _pnl_single(self, fields: Fields) -> None:
+        request_id, account, _ = fields.integer(), fields.text(), fields.text()
+        contract = self._venue.listing.numbered(fields.integer())
+        if contract is None:
+            self._error(request_id, 200, NO_CONTRACT)
+        elif self._is_our_account(account, request_id):
+            self.subscriptions.watch_profit(request_id, contract.symbol)
+
+    def _cancel_pnl(self, fields: Fields) -> None:
+        self.subscriptions.forget_profit(fields.integer())
 
     # contracts and prices
 

@@ -64,9 +64,9 @@ class Misconduct:
         self.outage = Outage(now + timedelta(minutes=minutes), code, told == "late")
         return LOST, _OUTAGE_TEXTS[LOST]
 
-    def end_outage(self, now: datetime) -> tuple[int, str] | None:
+    def end_outage(self, now: datetime, *, at_once: bool) -> tuple[int, str] | None:
         """Code and text to tell once it is over; None while it goes on, or where there is none."""
-        if self.outage is None or now < self.outage.over:
+        if self.outage is None or (now < self.outage.over and not at_once):
             return None
         code, self.outage = self.outage.code, None
         return code, _OUTAGE_TEXTS[code]

@@ -16,7 +16,7 @@ BROKEN_OFF = "the exchange ended it after a part"
 
 def size(faults: Faults, order: Order, shares: int) -> tuple[int, bool]:
     """How many shares of a fill there are, and whether the order ends with them."""
-    if shares > 1 and faults.strike("partial_then_reject", order.symbol):
+    if shares > 1 and faults.strike("partial_then_reject", order.symbol) is not None:
         return shares // 2, True
     if shares == order.remaining and (over := faults.strike("overfill", order.symbol)):
         return shares + over["shares"], False

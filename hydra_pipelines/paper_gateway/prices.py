@@ -17,9 +17,11 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from fractions import Fraction
 
 import numpy as np
 
+from hydra_pipelines.market.actions import adjusted_close
 from hydra_pipelines.market.bars import BarPanel
 from hydra_pipelines.paper_gateway.matching import Quote
 from hydra_pipelines.paper_gateway.money import UNITS, UNITS_PER_CENT, tick_size
@@ -54,6 +56,20 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Action:
+    """A corporate action: new shares for one old, and units of cash for each old share."""
+
+    ratio: Fraction
+    dividend: int
+
+    def __bool__(self) -> bool:
+        return self.ratio != 1 or self.dividend != 0
+
+
+NO_ACTION = Action(Fraction(1), 0)
+
+
+@dataclass(frozen=True)
 class _Path:
     """Quotes at each minute 0..steps after the open; prices in units, depths in shares."""
 
@@ -81,6 +97,12 @@ class VenuePrices:
         self.symbols = panel.symbols
         self.seed = seed
         self._panel = panel
+        self._splits, self._dividends = panel.field("split_ratio"), panel.field("cash_dividend")
+        self._adjusted = panel.field("adj_close")
+        if self._adjusted is None:
+            self._adjusted = closes
+            if self.has_actions:
+                self._adjusted = adjusted_close(closes, self._splits, self._dividends)
         self._closes = closes
         self._calendar = calendar
         self._columns = {symbol: i for i, symbol in enumerate(panel.symbols)}
@@ -122,6 +144,11 @@ class VenuePrices:
             adv=path.adv,
         )
 
+    def close_before(self, symbol: str, day: date) -> int | None:
+        """The latest close before a date, in units; None where there was none."""
+        earlier = bisect.bisect_left(self._days, day)
+        return self.close(symbol, self._days[earlier - 1]) if earlier else None
+
     def close(self, symbol: str, session: date) -> int | None:
         """The latest close on or before a session, in units; None before the first one."""
         row = self._rows[session]
@@ -131,12 +158,27 @@ class VenuePrices:
         known = np.flatnonzero(np.isfinite(column) & (column > 0))
         return _units(column[known[-1]]) if len(known) else None
 
+    @property
+    def has_actions(self) -> bool:
+        """Whether the source has splits or dividends."""
+        return self._splits is not None or self._dividends is not None
+
+    def action(self, symbol: str, session: date) -> Action:
+        """What happens to a share at the open of a session."""
+        row, column = self._rows[session], self._columns[symbol]
+        split = 1.0 if self._splits is None else self._splits[row, column]
+        dividend = 0.0 if self._dividends is None else self._dividends[row, column]
+        return Action(
+            ratio=Fraction(str(float(split))).limit_denominator(10_000)
+            if _is_price(split)
+            else Fraction(1),
+            dividend=round(float(dividend) * UNITS) if _is_price(dividend) else 0,
+        )
+
     def bars(self, symbol: str, last: date, count: int, *, adjusted: bool) -> list[Bar]:
         """The `count` latest bars on or before `last`, oldest first; days without one left out."""
         column = self._columns[symbol]
-        closes = self._panel.field("adj_close") if adjusted else self._closes
-        if closes is None:
-            closes = self._closes
+        closes = self._adjusted if adjusted else self._closes
         found: list[Bar] = []
         for day in reversed(self._days[: bisect.bisect_right(self._days, last)]):
             if len(found) == count:
@@ -235,21 +277,16 @@ class VenuePrices:
 
     def _log_returns(self, row: int, column: int) -> np.ndarray:
         """Returns of the trailing sessions, ending with the one before `row`."""
-        prices = self._total_returns_series()[max(row - TRAILING - 1, 0) : row, column]
+        prices = self._adjusted[max(row - TRAILING - 1, 0) : row, column]
         prices = prices[np.isfinite(prices) & (prices > 0)]
         return np.diff(np.log(prices))
 
     def _log_return(self, row: int, column: int) -> float:
         """This session's return; 0 where the session before has no price."""
-        prices = self._total_returns_series()
+        prices = self._adjusted
         if row == 0 or not (_is_price(prices[row - 1, column]) and _is_price(prices[row, column])):
             return 0.0
         return float(np.log(prices[row, column] / prices[row - 1, column]))
-
-    def _total_returns_series(self) -> np.ndarray:
-        """Adjusted closes, over which a split or a dividend is no move; else the closes."""
-        adjusted = self._panel.field("adj_close")
-        return self._closes if adjusted is None else adjusted
 
     def _value(self, name: str, row: int, column: int) -> float | None:
         values = self._panel.field(name)

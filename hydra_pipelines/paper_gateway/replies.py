@@ -13,6 +13,7 @@ from hydra_pipelines.paper_gateway.book import Position
 from hydra_pipelines.paper_gateway.contracts import CURRENCY, LISTING, ROUTING, Contract
 from hydra_pipelines.paper_gateway.money import UNITS, cents, dollars
 from hydra_pipelines.paper_gateway.prices import Bar
+from hydra_pipelines.paper_gateway.profit import Profit
 from hydra_pipelines.paper_gateway.statement import Holding
 from hydra_pipelines.paper_gateway.wire import ACCOUNT_ZONE, execution_time
 from hydra_pipelines.sessions import Calendar
@@ -98,6 +99,17 @@ def account_summary(request_id: int, account: str, tag: str, value: str, currenc
 
 def account_summary_end(request_id: int) -> Message:
     return (64, 1, request_id)
+
+
+def pnl(request_id: int, total: Profit) -> Message:
+    """The whole account's."""
+    return (94, request_id, *map(dollars, (total.daily, total.unrealized, total.realized)))
+
+
+def pnl_single(request_id: int, one: Profit) -> Message:
+    """One position's, its quantity and value with it."""
+    amounts = (one.daily, one.unrealized, one.realized, one.value)
+    return (95, request_id, one.quantity, *map(dollars, amounts))
 
 
 def contract_details(

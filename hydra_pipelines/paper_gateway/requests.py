@@ -79,8 +79,6 @@ UNSUPPORTED = {
     81: ("symbol search", 1), 82: ("market depth exchanges", None), 83: ("smart components", 1),
     84: ("news", 1), 85: ("news", None), 86: ("news", 1), 87: ("head timestamps", 1),
     88: ("histograms", 1), 89: ("histograms", 1), 90: ("head timestamps", 1),
-    92: ("profit and loss streams", 1), 93: ("profit and loss streams", 1),
-    94: ("profit and loss streams", 1), 95: ("profit and loss streams", 1),
     96: ("historical ticks", 1), 97: ("tick-by-tick data", 1), 98: ("tick-by-tick data", 1),
     100: ("event calendars", 1), 101: ("event calendars", 1), 102: ("event calendars", 1),
     103: ("event calendars", 1), 104: ("user information", 1),

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra_pipelines.paper_gateway.money import dollars, tick_size, to_units
 from hydra_pipelines.paper_gateway.requests import PlaceOrder
-from hydra_pipelines.paper_gateway.wire import is_unset, whole_number
+from hydra_pipelines.paper_gateway.wire import is_unset, parse_integer, whole_number
 
 BAD_REQUEST = 321
 REJECTED = 201
@@ -28,6 +28,13 @@ _UNSUPPORTED = (
     "isOmsContainer", "duration", "postToAts",
 )  # fmt: skip
 """Fields that would change what the order does, and that the venue does not act on."""
+
+_ECHOED_NUMBERS = (
+    "origin", "exemptCode", "ocaType", "triggerMethod", "optOutSmartRouting", "solicited",
+    "dontUseAutoPriceForHedge", "discretionaryUpToLimitPrice", "usePriceMgmtAlgo",
+    "autoCancelParent",
+)  # fmt: skip
+"""Whole numbers that change nothing here, and go back in openOrder to whoever reads that."""
 
 _TIMES_IN_FORCE = {"": "DAY", "DAY": "DAY", "GTC": "GTC"}
 
@@ -58,6 +65,11 @@ def terms_of(request: PlaceOrder, account: str) -> OrderTerms | Refusal:
         return Refusal(
             BAD_REQUEST, f"Error validating request: invalid account code {order['account']!r}."
         )
+    for name in _ECHOED_NUMBERS:
+        value = order.get(name, "")
+        if value and parse_integer(value) is None:
+            text = f"Error validating request: {name} is {value[:40]!r}, expected a whole number."
+            return Refusal(BAD_REQUEST, text)
     for name in _UNSUPPORTED:
         if not _is_neutral(order.get(name, "")):
             return _rejected(

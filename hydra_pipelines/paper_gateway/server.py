@@ -60,10 +60,11 @@ class Gateway:
 
     def set_faults(self, faults: Faults) -> None:
         """From now on these faults, or none; what the ones before held back is told."""
-        held = self.misconduct.release() if self.misconduct else []
+        before = self.misconduct
         self.venue.faults = faults
         self.misconduct = Misconduct(faults) if faults else None
-        self._tell(held)
+        if before:
+            self._tell_late(before, at_once=True)
         self.flush()
 
     async def advance(self, to: datetime) -> None:
@@ -93,9 +94,9 @@ class Gateway:
         assert self.misconduct is not None
         self._announce(*self.misconduct.begin_outage(self.venue.now, **options))
 
-    def _tell_late(self, misconduct: Misconduct) -> None:
-        """What was held back, and that an outage is over."""
-        end = misconduct.end_outage(self.venue.now)
+    def _tell_late(self, misconduct: Misconduct, *, at_once: bool = False) -> None:
+        """What was held back, and that an outage is over, if it is or at once."""
+        end = misconduct.end_outage(self.venue.now, at_once=at_once)
         if end:
             self._announce(*end)
         if not misconduct.outage:

@@ -11,11 +11,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra_pipelines.paper_gateway.book import ACTIVE, Execution, Order, Position
+from hydra_pipelines.paper_gateway.book import ACTIVE, ActionBooked, Execution, Order, Position
 
 SCHEMA_VERSION = "1"
 
@@ -44,6 +44,11 @@ CREATE INDEX IF NOT EXISTS executions_time ON executions (time);
 CREATE TABLE IF NOT EXISTS positions (
     symbol TEXT PRIMARY KEY, con_id INTEGER NOT NULL, quantity INTEGER NOT NULL,
     cost INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS actions (
+    session TEXT NOT NULL, symbol TEXT NOT NULL, ratio TEXT NOT NULL,
+    quantity_before INTEGER NOT NULL, quantity_after INTEGER NOT NULL, cash INTEGER NOT NULL,
+    PRIMARY KEY (session, symbol)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS clients (
     client_id INTEGER PRIMARY KEY, highest_order_id INTEGER NOT NULL
@@ -173,6 +178,16 @@ class AccountStore:
     def positions(self) -> dict[str, Position]:
         rows = self._db.execute("SELECT symbol, con_id, quantity, cost FROM positions")
         return {symbol: Position(*rest) for symbol, *rest in rows.fetchall()}
+
+    def save_action(self, action: ActionBooked) -> None:
+        self._db.execute(
+            "INSERT INTO actions VALUES (?, ?, ?, ?, ?, ?)",
+            (action.session.isoformat(), *list(vars(action).values())[1:]),
+        )
+
+    def actions(self) -> list[ActionBooked]:
+        rows = self._db.execute("SELECT * FROM actions ORDER BY session, symbol")
+        return [ActionBooked(date.fromisoformat(day), *rest) for day, *rest in rows]
 
     def highest_order_id(self, client_id: int) -> int:
         found = self._db.execute(

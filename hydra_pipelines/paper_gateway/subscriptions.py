@@ -12,6 +12,7 @@ from hydra_pipelines.paper_gateway import replies
 from hydra_pipelines.paper_gateway.book import Position
 from hydra_pipelines.paper_gateway.contracts import Contract
 from hydra_pipelines.paper_gateway.money import dollars
+from hydra_pipelines.paper_gateway.profit import Profit
 from hydra_pipelines.paper_gateway.replies import Message
 from hydra_pipelines.paper_gateway.venue import Venue
 from hydra_pipelines.paper_gateway.view import DELAY_MINUTES
@@ -50,6 +51,14 @@ class ValueStream:
         return changed
 
 
+@dataclass
+class _ProfitStream:
+    """A profit subscription, and its latest message."""
+
+    symbol: str | None
+    known: Message | None = None
+
+
 class Subscriptions:
     """The subscriptions of one client."""
 
@@ -61,6 +70,7 @@ class Subscriptions:
         self._portfolio: dict[str, Message] | None = None
         self._values: dict[object, ValueStream] = {}
         self._ticks: dict[int, _TickStream] = {}
+        self._profits: dict[int, _ProfitStream] = {}
 
     def refresh(self) -> None:
         """Sends what changed in everything subscribed to."""
@@ -75,6 +85,8 @@ class Subscriptions:
             self._send(replies.account_time(self._venue.now))
         for request_id in self._ticks:
             self._send_ticks(request_id)
+        if self._profits:
+            self._send_profits()
 
     def watch_values(self, key: object, stream: ValueStream) -> None:
         self._values[key] = stream
@@ -97,6 +109,14 @@ class Subscriptions:
 
     def forget_portfolio(self) -> None:
         self._portfolio = None
+
+    def watch_profit(self, request_id: int, symbol: str | None) -> None:
+        """Of one position, or with None of the account."""
+        self._profits[request_id] = _ProfitStream(symbol)
+        self._send_profits()
+
+    def forget_profit(self, request_id: int) -> None:
+        self._profits.pop(request_id, None)
 
     def watch_ticks(self, request_id: int, contract: Contract, *, delayed: bool = False) -> None:
         self._ticks[request_id] = _TickStream(contract, delayed)
@@ -138,6 +158,17 @@ class Subscriptions:
             if symbol in held:
                 rows[symbol] = row
         self._portfolio = rows
+
+    def _send_profits(self) -> None:
+        profits = self._venue.profits()
+        for request_id, stream in self._profits.items():
+            if stream.symbol is None:
+                message = replies.pnl(request_id, sum(profits.values(), Profit()))
+            else:
+                message = replies.pnl_single(request_id, profits.get(stream.symbol, Profit()))
+            if stream.known != message:
+                stream.known = message
+                self._send(message)
 
     def _send_ticks(self, request_id: int) -> None:
         stream = self._ticks[request_id]

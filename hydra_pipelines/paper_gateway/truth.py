@@ -5,11 +5,23 @@ Money is exact decimal text. Nothing here goes over the TWS wire.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from hydra_pipelines.paper_gateway.book import Execution, Order
+from hydra_pipelines.paper_gateway.book import ActionBooked, Execution, Order, effective
 from hydra_pipelines.paper_gateway.money import UNITS_PER_CENT, exact
 from hydra_pipelines.paper_gateway.statement import Holding
+from hydra_pipelines.paper_gateway.store import AccountStore
+
+
+def books(store: AccountStore, cash: int, holdings: Iterable[Holding]) -> dict[str, Any]:
+    return {
+        "cash": exact(cash),
+        "positions": [position_record(holding) for holding in holdings],
+        "executions": [execution_record(e) for e in effective(store.all_executions())],
+        "orders": [order_record(order) for order in store.orders()],
+        "actions": [action_record(action) for action in store.actions()],
+    }
 
 
 def position_record(holding: Holding) -> dict[str, Any]:
@@ -37,6 +49,17 @@ def execution_record(item: Execution) -> dict[str, Any]:
         "commission": exact(item.commission * UNITS_PER_CENT),
         "realized": None if item.realized is None else exact(item.realized),
         "maker": item.maker,
+    }
+
+
+def action_record(action: ActionBooked) -> dict[str, Any]:
+    return {
+        "session": action.session.isoformat(),
+        "symbol": action.symbol,
+        "ratio": action.ratio,
+        "quantity_before": action.quantity_before,
+        "quantity_after": action.quantity_after,
+        "cash": exact(action.cash),
     }
 
 

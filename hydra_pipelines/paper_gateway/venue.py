@@ -23,8 +23,8 @@ from hydra_pipelines.paper_gateway.clock import ExchangeClock
 from hydra_pipelines.paper_gateway.contracts import Contract, Listing
 from hydra_pipelines.paper_gateway.faults import Faults
 from hydra_pipelines.paper_gateway.matching import FillModel, fill_price, reaches, visible
-from hydra_pipelines.paper_gateway.money import exact
 from hydra_pipelines.paper_gateway.prices import VenuePrices, generator
+from hydra_pipelines.paper_gateway.profit import Profit, profits
 from hydra_pipelines.paper_gateway.requests import PlaceOrder
 from hydra_pipelines.paper_gateway.statement import Holding, account_values
 from hydra_pipelines.paper_gateway.store import AccountStore
@@ -110,8 +110,11 @@ class Venue:
         reports: list[Report] = []
         with self.store.transaction():
             for instant, minute in self.clock.instants(to):
+                if minute == 0 and self.prices.has_actions:
+                    self._set_now(instant)
+                    reports += self._act()
                 if not self._active:
-                    break
+                    continue
                 self._set_now(instant)
                 if minute is None:
                     reports += self._expire()
@@ -189,6 +192,14 @@ class Venue:
         nothing = Position(contract.con_id)
         return Holding(contract.symbol, nothing, self.view.mark(contract.symbol), realized)
 
+    def profits(self) -> dict[str, Profit]:
+        """By symbol, of what is held or was traded on the venue's date."""
+        executions = book.effective(self.store.executions(*self.clock.today))
+        held = {holding.symbol: holding for holding in self.holdings()}
+        closed = {e.symbol for e in executions} - held.keys()
+        held |= {symbol: self.closed_holding(self.listing.named(symbol)) for symbol in closed}
+        return profits(held, executions, self.prices, self.clock.date, self.session)
+
     def account_values(self) -> list[tuple[str, str, str]]:
         """(tag, value, currency), see `statement`."""
         return account_values(
@@ -200,16 +211,8 @@ class Venue:
 
     def truth(self) -> dict[str, Any]:
         """The books whole."""
-        return {
-            "now": self.now.isoformat(),
-            "account": self.terms.account,
-            "cash": exact(self._account.cash),
-            "positions": [truth.position_record(holding) for holding in self.holdings()],
-            "executions": [
-                truth.execution_record(e) for e in book.effective(self.store.all_executions())
-            ],
-            "orders": [truth.order_record(order) for order in self.store.orders()],
-        }
+        whole = truth.books(self.store, self._account.cash, self.holdings())
+        return {"now": self.now.isoformat(), "account": self.terms.account, **whole}
 
     def _set_now(self, now: datetime) -> None:
         self.clock.now = now
@@ -398,6 +401,21 @@ class Venue:
         if late is None or self.clock.moment is None:
             return []
         return self._execute(order, min(late["shares"], order.remaining), order.limit)
+
+    def _act(self) -> list[Report]:
+        """Splits and dividends of the session that opens; a split ends the orders in its symbol."""
+        reports: list[Report] = []
+        affected = self._account.symbols() | {order.symbol for order in self._active.values()}
+        for symbol in sorted(affected):
+            action = self.prices.action(symbol, self.session)
+            if not action:
+                continue
+            close = self.prices.close(symbol, self.clock.latest_complete) or 0
+            self._account.act(symbol, action, close, self.session)
+            if action.ratio != 1:
+                ended = [order for order in self._active.values() if order.symbol == symbol]
+                reports += [r for order in ended for r in self._end(order, "split")]
+        return reports
 
     def _expire(self) -> list[Report]:
         due = [o for o in self._active.values() if o.expires and o.expires <= self.now]

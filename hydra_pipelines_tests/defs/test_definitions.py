@@ -19,6 +19,9 @@ from hydra_pipelines.sessions import NEW_YORK, Calendar, NotASession
 from hydra_pipelines.settings import Settings, SettingsError, load_settings
 from hydra_pipelines_tests.desks import PROGRAM
 
+# Dagster's own, of its own parts.
+pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+
 # asset -> group, what it waits for
 STORY: Mapping[str, tuple[str, set[str]]] = {
     "bars": ("market", set()),

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import dagster as dg
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hydra_pipelines.defs.metadata import MAX_ROWS, line_plot, table
@@ -91,6 +91,7 @@ def test_a_plot_of_few_or_equal_values_is_one(values: list[float]) -> None:
     assert all(math.isfinite(v) for point in points(svg) for v in point)
 
 
+@example(values=[1.0], title="P&L <b>[x]\\</b>")
 @given(
     values=st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=30),
     title=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Cn"])),

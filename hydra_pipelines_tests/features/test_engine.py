@@ -140,3 +140,43 @@ def test_rows_are_the_same_bit_for_bit_in_any_slice(columns, start, count):
     assert np.array_equal(bits(engine.row_mean(x[part])), bits(engine.row_mean(x)[part]))
     means = [np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else np.nan for row in x]
     assert np.allclose(engine.row_mean(x), means, equal_nan=True)
+
+
+@given(seed=st.integers(0, 2**32), columns=st.integers(1, 300), kinds=st.integers(1, 40))
+def test_ranks_tell_neighbouring_numbers_apart(seed, columns, kinds):
+    rng = np.random.default_rng(seed)
+    # Ties, numbers one unit in the last place apart, both zeros, and tiny ones.
+    near = np.nextafter(1.0, 2.0) - 1.0
+    pool = np.concatenate(
+        [1.0 + near * np.arange(kinds), -3.0 - 4 * near * np.arange(kinds), [0.0, -0.0, 5e-324]]
+    )
+    x = rng.choice(pool, (3, columns))
+    x[rng.random(x.shape) < 0.1] = np.nan
+    got = engine.row_rank(x)
+    for row, ranks in zip(x, got, strict=True):
+        known = ~np.isnan(row)
+        assert np.array_equal(ranks[known], (rankdata(row[known]) - 0.5) / max(known.sum(), 1))
+        assert np.isnan(ranks[~known]).all()
+
+
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 29), st.integers(0, 3)), max_size=40),
+    reach=st.integers(0, 6),
+    bad=st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0]),
+    zero=st.booleans(),
+)
+def test_gaps_are_bridged_by_the_last_known_value(gaps, reach, bad, zero):
+    x = np.abs(series(30, 4)) + 0.1
+    for row, column in gaps:
+        x[row, column] = bad
+    got = engine.bridge(x, reach, zero=zero)
+    for n in range(4):
+        for t in range(30):
+            known = [
+                s
+                for s in range(max(t - reach, 0), t + 1)
+                if np.isfinite(x[s, n]) and (x[s, n] > 0 or (zero and x[s, n] == 0))
+            ]
+            expected = x[known[-1], n] if known else np.nan
+            assert np.array_equal(got[t, n], expected, equal_nan=True)
+    assert np.array_equal(engine.bridge(x[:, 1:3], reach, zero=zero), got[:, 1:3], equal_nan=True)

@@ -412,7 +412,7 @@ def test_what_is_not_supported_is_refused_and_nothing_hangs(
     ):
         with pytest.raises(RequestError, match="321"):
             ask()
-    ib.reqPnL(ACCOUNT)
+    ib.client.reqNewsProviders()
     ib.client.send(9999, 1)
     ib.client.send("")
     ib.client.send(3, 700, "x")

@@ -3,21 +3,31 @@
 The desk is the project's own: order manager, risk gate, broker gateway, client library, a real
 socket. The venue is served from a thread, with a script of faults. Afterwards the desk's books are
 held against the venue's: what the desk is certain of has to be so.
+
+As a program it trades a day for each of many random schedules (those with odd seeds: a day that
+begins with positions), and counts what came of them; one
+that ends wrong is told by its seed, and replayed by it:
+
+    python -m hydra_pipelines_tests.scenarios.faulty FIRST_SEED END_SEED
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from hydra_pipelines.control import Control
 from hydra_pipelines.execution.broker.gateway import Endpoint
-from hydra_pipelines.execution.broker.messages import BrokerError
+from hydra_pipelines.execution.broker.messages import BrokerError, Known
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.execution.orders.manager import WindowPassed
 from hydra_pipelines.execution.orders.reconcile import positions_of
@@ -25,7 +35,7 @@ from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.paper_gateway.__main__ import read_npz
 from hydra_pipelines.paper_gateway.control import VenueClock
 from hydra_pipelines.sessions import Calendar
-from hydra_pipelines_tests.execution.orders.workshop import SESSION, Shop, prepare
+from hydra_pipelines_tests.execution.orders.workshop import NEXT, SESSION, Shop, prepare
 from hydra_pipelines_tests.paper_gateway.served import Served, make_venue
 
 Plan = Sequence[tuple[str, str, int, int]]
@@ -33,6 +43,8 @@ Plan = Sequence[tuple[str, str, int, int]]
 
 PLAN: Plan = (("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100), ("THIN", "BUY", 60, 60))
 """THIN fills in parts, over minutes, and what is left of it in the end is cancelled."""
+TIMEOUT_S = 1.3
+"""Longer than the second for which the client library holds requests back to keep its pace."""
 RUNS = 4
 """How often a run that was stopped is started again, a few minutes later each time."""
 
@@ -40,12 +52,11 @@ RUNS = 4
 class FaultyShop(Shop):
     """The workshop's desk, with the venue in a thread of the test."""
 
-    def __init__(self, home: Path, calendar: Calendar, timeout_s: float = 1.0):
+    def __init__(self, home: Path, calendar: Calendar):
         prepare(home, calendar)
         panel = read_npz(home / "prices.npz")
         self.home = home
         self.calendar = calendar
-        self.timeout_s = timeout_s
         self.served = Served(lambda: make_venue(calendar, home / "venue.sqlite", panel=panel))
         self.venue = self.served.endpoint
         self.ledger = Ledger(home / "desk.duckdb", 10)
@@ -54,13 +65,14 @@ class FaultyShop(Shop):
         self.gateway = self.served.control
 
     def endpoint(self, **changes: Any) -> Endpoint:
-        patience = {"request_timeout_s": self.timeout_s, "connect_timeout_s": self.timeout_s}
+        patience = {"request_timeout_s": TIMEOUT_S, "connect_timeout_s": TIMEOUT_S}
         return super().endpoint(**{**patience, **changes})
 
     def manager_book(self) -> dict[str, BookedOrder]:
-        """The desk's orders of the session, as the ledger has them."""
+        """The desk's orders of both sessions, as the ledger has them."""
         book = OrderBook(self.ledger, "judge")
         book.load(SESSION)
+        book.load(NEXT)
         return book.orders
 
     def journal(self) -> list[dict[str, Any]]:
@@ -79,52 +91,68 @@ class Outcome:
     """What came of a day.
 
     stops: why runs ended early, each a typed error. frozen: symbols that wait for a person.
-    struck: the faults that did strike, and how often.
+    struck: the faults that did strike, and how often. states: of the desk's orders, in the end.
     """
 
     stops: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     struck: dict[str, int] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """In a few words, the same for every run of the same script."""
-        first = f"stopped: {self.stops[0]}; run again" if self.stops else "done"
-        end = f"{', '.join(self.frozen)} frozen" if self.frozen else "books agree"
-        return f"{first}, {end}"
+        first = f"stopped ({self.stops[0]}) and run again: " if self.stops else ""
+        counts = Counter(state.replace("_", " ") for state in sorted(self.states))
+        orders = ", ".join(f"{count} {state}" for state, count in counts.items())
+        end = f"{', '.join(self.frozen)} frozen for a person" if self.frozen else "books agree"
+        return f"{first}{orders or 'nothing sent'}; {end}"
 
 
-def trade(shop: FaultyShop, script: Any, plan: Plan = PLAN) -> Outcome:
-    """Works the plan while the script's faults strike, then once more without; judges the end."""
+def trade(shop: FaultyShop, script: Any) -> Outcome:
+    """Works PLAN while the script's faults strike, then once more without; judges the end."""
     with shop.ledger.session():
-        return _trade(shop, script, plan)
+        return _trade(shop, script, PLAN, SESSION)
 
 
-def _trade(shop: FaultyShop, script: Any, plan: Plan) -> Outcome:
+def trade_on(shop: FaultyShop, script: Any) -> Outcome:
+    """A quiet day that works PLAN, and after it a faulty one that reduces, closes and opens."""
+    with shop.ledger.session():
+        assert not _trade(shop, [], PLAN, SESSION).stops
+        shop.clock.wait_until(shop.calendar.close(NEXT))
+        thin = shop.journal_positions()["THIN"]
+        plan = (
+            ("ALFA", "SELL", 200, 100), ("BETA", "SELL", 100, 0),
+            ("THIN", "SELL", thin - 4, 4), ("DEEP", "BUY", 50, 50),
+        )  # fmt: skip
+        return _trade(shop, script, plan, NEXT)
+
+
+def _trade(shop: FaultyShop, script: Any, plan: Plan, session: date) -> Outcome:
     outcome = Outcome()
-    shop.plan(*plan)
+    shop.plan(*plan, session=session)
     shop.gateway.set_faults(script)
     for run in range(RUNS):
         if run == RUNS - 1:
             outcome.struck = shop.gateway.faults()["struck"]
             shop.gateway.set_faults([])
-        if _run(shop, run, outcome):
+        if _run(shop, run, session, outcome):
             break
         shop.clock.wait_until(shop.clock.now() + timedelta(minutes=5))
     outcome.struck = outcome.struck or shop.gateway.faults()["struck"]
     shop.gateway.set_faults([])
     # What is in doubt still is looked at once more by a gateway that behaves.
-    _run(shop, RUNS, outcome)
+    _run(shop, RUNS, session, outcome)
     judge(shop, outcome, plan, overfills=outcome.struck.get("overfill", 0) > 0)
     return outcome
 
 
-def _run(shop: FaultyShop, number: int, outcome: Outcome) -> bool:
+def _run(shop: FaultyShop, number: int, session: date, outcome: Outcome) -> bool:
     """Whether a run came to its end."""
     logging.getLogger("ib_insync").setLevel(logging.ERROR)
     try:
-        report = shop.run(run_id=f"run-{number}", work_minutes=6, start=time(10))
+        report = shop.run(session, f"run-{number}", work_minutes=6, start=time(10))
     except (BrokerError, WindowPassed) as error:
         outcome.stops.append(_in_short(error))
         return False
@@ -144,6 +172,7 @@ def judge(shop: FaultyShop, outcome: Outcome, plan: Plan, *, overfills: bool) ->
     assert set(theirs) <= set(book), f"the venue has orders that the desk never meant: {theirs}"
     for ref, order in book.items():
         view, what = order.view, theirs.get(ref)
+        outcome.states.append(view.state.value)
         where = f"{ref} is {view} here, {what} there"
         match view.state.value:
             case "unknown":
@@ -166,6 +195,16 @@ def judge(shop: FaultyShop, outcome: Outcome, plan: Plan, *, overfills: bool) ->
         )
         assert overfills or bought <= quantity, f"{symbol}: {bought} of {quantity}"
     _same_executions(shop, truth, frozen)
+    _same_account(shop, truth, held)
+
+
+def _same_account(shop: FaultyShop, truth: dict[str, Any], held: dict[str, int]) -> None:
+    """What the desk now reads through its own adapter is what the venue has."""
+    with shop.broker() as broker:
+        positions, account = broker.positions(), broker.account()
+    assert isinstance(positions, Known) and isinstance(account, Known), (positions, account)
+    assert {p.symbol: p.quantity for p in positions.value} == held
+    assert abs(account.value.cash - Decimal(truth["cash"])) <= Decimal("0.005")
 
 
 def _same_executions(shop: FaultyShop, truth: dict[str, Any], frozen: set[str]) -> None:
@@ -198,3 +237,35 @@ def _in_short(error: Exception) -> str:
         if sign in text:
             return short
     return f"{type(error).__name__}: {text}"
+
+
+def main(first: int, end: int) -> int:
+    """Trades a day for each seed in [first, end); the number of days that ended wrong."""
+    logging.disable(logging.CRITICAL)
+    ends: Counter[str] = Counter()
+    struck: Counter[str] = Counter()
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        calendar = Calendar.load("XNYS", Path(folder))
+        for seed in range(first, end):
+            home = Path(folder) / str(seed)
+            shop = FaultyShop(home, calendar)
+            try:
+                day = trade_on if seed % 2 else trade
+                outcome = day(shop, {"random": {"seed": seed}})
+            except AssertionError as error:
+                wrong += 1
+                print(f"seed {seed}: {error}", flush=True)
+            else:
+                ends["frozen" if outcome.frozen else "books agree"] += 1
+                ends["stopped on the way"] += bool(outcome.stops)
+                struck.update(outcome.struck)
+            finally:
+                shop.close()
+                shutil.rmtree(home)
+    print(f"{end - first} schedules: {dict(ends)}, {wrong} wrong; struck: {dict(struck)}")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(int(sys.argv[1]), int(sys.argv[2])) else 0)

@@ -53,6 +53,7 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "sessions": report.sessions,
                 "sessions_added": report.appended,
                 "values_corrected": report.corrected,
+                "left_out_by_source": len(report.problems),
                 "source": report.source,
                 "data_snapshot": report.snapshot,
                 "closes": metadata.table(result.closes, ("symbol", "close", "return")),
@@ -67,9 +68,12 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             or None,
             metadata={
                 "findings": metadata.table(
-                    [vars(f) for f in result.findings],
+                    # The blocking ones first: a table shows no more than so many rows.
+                    sorted(map(vars, result.findings), key=lambda row: row["severity"]),
                     ("check", "severity", "symbol", "session", "detail"),
-                )
+                ),
+                "errors": len(result.errors),
+                "warnings": len(result.findings) - len(result.errors),
             },
         )
 
@@ -113,7 +117,13 @@ def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "sessions": report.sessions,
                 "sessions_added": report.added,
                 "catalogue_version": report.version,
-                "unavailable": dict(report.unavailable),
+                "unavailable": metadata.table(
+                    [
+                        {"feature": name, "reason": reason}
+                        for name, reason in report.unavailable.items()
+                    ],
+                    ("feature", "reason"),
+                ),
             }
         )
 

@@ -90,9 +90,8 @@ class TwsClient:
             self._client.connectAsync(host, port, client_id, timeout_s)
         )
         await asyncio.wait({connecting, wrapper.socket_ended}, return_when=asyncio.FIRST_COMPLETED)
-        # A socket that ends before the greeting is complete would only be waited for in vain.
-        ended = not connecting.done()
-        if ended:
+        if ended := not connecting.done():
+            # Waiting for the rest of the greeting would be in vain.
             connecting.cancel()
         try:
             await connecting

@@ -39,12 +39,12 @@ FAR = Decimal("0.92")
 MOST_SKEW = timedelta(seconds=10)
 
 _ADVICE = (
-    ("321", "switch off Read-Only API in the gateway's API settings"),
+    ("321: ", "switch off Read-Only API in the gateway's API settings"),
     ("time zone", "choose UTC format for the times that the API sends, in the API settings"),
     ("time data", "choose UTC format for the times that the API sends, in the API settings"),
-    ("354", "subscribe to the exchange's data, and share them with the paper account"),
-    ("10168", "subscribe to the exchange's data, or enable delayed data in the gateway"),
-    ("10197", "log out the live session that uses the same market data"),
+    ("354: ", "subscribe to the exchange's data, and share them with the paper account"),
+    ("10168: ", "subscribe to the exchange's data, or enable delayed data in the gateway"),
+    ("10197: ", "log out the live session that uses the same market data"),
     ("no complete reply", "look at the gateway's screen: it may wait for a log-in or an answer"),
 )
 

@@ -151,7 +151,10 @@ class BrokerState:
     @property
     def held(self) -> dict[str, int]:
         """Signed shares by symbol."""
-        return {position.symbol: position.quantity for position in self.positions}
+        shares: dict[str, int] = {}
+        for position in self.positions:
+            shares[position.symbol] = shares.get(position.symbol, 0) + position.quantity
+        return shares
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ _TICKS = {
 _TRADE_TIMES = frozenset({45, 88})
 _DELAY = timedelta(minutes=15)
 """Delayed data of US exchanges are so old at least."""
+_READ_ONLY = 321
 _DONE = frozenset({"Filled", "Cancelled", "ApiCancelled", "Inactive"})
 
 
@@ -138,6 +139,9 @@ class Wrapper:
                     wait.set_exception(RequestRefused(code, text))
         elif 0 < request_id < FIRST_REQUEST_ID:
             self.events.append(OrderError(request_id, code, text))
+        elif code == _READ_ONLY:
+            # Requests for orders have no id of their own; there is one at a time.
+            self.fail(RequestRefused(code, text))
 
     # account
 

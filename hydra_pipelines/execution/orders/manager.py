@@ -309,6 +309,10 @@ class OrderManager:
         """Ask once more for everything: what came late, and what works though it was cancelled."""
         self.reconcile(plan["execution_session"])
         self.follower.follow(self._working(plan), plan["execution_session"], minutes=0)
+        for order in self.book.orders.values():
+            if order.intent["plan_id"] == plan["plan_id"] and order.view.overfilled:
+                filled, wanted = order.view.filled, order.intent["quantity"]
+                self._note(f"{order.intent['symbol']}: {filled} shares filled of {wanted} ordered")
         with self.ledger.transaction() as tx:
             missing = trades.missing_commissions(tx, self.broker.account_id)
         if missing:

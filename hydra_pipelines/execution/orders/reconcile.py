@@ -107,8 +107,11 @@ def _standing(
         return [event(Kind.NEVER_SENT, "the run ended before it")]
     completed = _find(ref, perm_ids, broker.completed_orders)
     if completed is not None and completed.status != "Filled":
-        text = f"broker: {completed.status}"
-        return [event(Kind.CANCELLED, text, perm_id=completed.perm_id)]
+        # Shares that it filled before and that no execution tells of would be lost from sight.
+        told = position_agrees if completed.filled is None else completed.filled == view.filled
+        if told:
+            text = f"broker: {completed.status}"
+            return [event(Kind.CANCELLED, text, perm_id=completed.perm_id)]
     if second_look and position_agrees and completed is None:
         if heard_of(events):
             # A DAY order of an earlier day, for example.

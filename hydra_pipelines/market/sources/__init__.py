@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from hydra_pipelines.market.bars import BarSource, MarketDataError
+from hydra_pipelines.market.sources.files import FileSource
 from hydra_pipelines.market.sources.sample import SampleSource
+from hydra_pipelines.market.sources.yfinance import YfinanceSource
 
-SOURCES: dict[str, Callable[..., BarSource]] = {"sample": SampleSource}
+SOURCES: dict[str, Callable[..., BarSource]] = {
+    "sample": SampleSource,
+    "files": FileSource,
+    "yfinance": YfinanceSource,
+}
 
 
 def open_source(name: str, options: Mapping[str, object] | None = None) -> BarSource:

@@ -21,6 +21,7 @@ from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.sessions import Calendar
 from hydra_pipelines_tests.execution.broker.scripted import (
     ACCOUNT,
+    ALL_OPEN,
     CANCEL,
     CONTRACT,
     EXECUTIONS,
@@ -133,6 +134,7 @@ def no_answer(_: list[str]) -> list[Any]:
     ("changes", "check", "says"),
     [
         ({POSITIONS: no_answer}, "account state", "look at the gateway's screen"),
+        ({ALL_OPEN: lambda f: [error(-1, 321)]}, "account state", "switch off Read-Only API"),
         (
             {EXECUTIONS: lambda f: [execution("a.1.01", when="20190103 10:00:00 Nowhere/At/All")]},
             "account state",

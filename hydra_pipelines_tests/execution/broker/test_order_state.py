@@ -101,6 +101,8 @@ def test_our_own_first_events_never_lead_back(events):
         ([*SENT, ACK, CANCELLED, fill("a", 40)], State.CANCELLED, 40),
         ([*SENT, ACK, CANCELLED, fill("a", 100)], State.FILLED, 100),
         ([*SENT, ACK, REJECTED, fill("a", 100)], State.FILLED, 100),
+        ([*SENT, ACK, fill("a", 40), REJECTED], State.REJECTED, 40),
+        ([*SENT, ACK, fill("a", 60), fill("b", 60)], State.FILLED, 120),
         ([*SENT, ACK, fill("a", 100), fill("a", 90, correction=2)], State.SUBMITTED, 90),
         ([*SENT, event(Kind.UNKNOWN)], State.UNKNOWN, 0),
         ([*SENT, event(Kind.UNKNOWN), ACK], State.SUBMITTED, 0),

@@ -25,9 +25,7 @@ INTENT = {
     "arrival_at": AT, "predicted_slippage_bps": 3.0, "routing": "marketable", "strategies": "H",
     "slice": 0, "attempt": 1, "order_id": 5, "run_id": "run", "recorded_at": AT,
 }  # fmt: skip
-FILL = Execution(
-    "00a1.0001.01.01", REF, 5, 77, "DU1", "ALFA", "BUY", 100, Decimal("10.01"), AT, 17
-)
+FILL = Execution("00a1.0001.01.01", REF, 5, 77, "DU1", "ALFA", "BUY", 100, Decimal("10.01"), AT, 17)
 
 
 def event(kind: Kind, **details: object) -> OrderEvent:
@@ -161,7 +159,7 @@ def replace_ref(made: OrderEvent) -> OrderEvent:
 
 
 def test_an_intent_is_written_once(book: OrderBook, ledger: Ledger):
-    with pytest.raises(Exception, match="Duplicate key|constraint"):
+    with pytest.raises(Exception, match=r"Duplicate key|constraint"):
         book.open([INTENT], [], AT)
     assert [e.kind for e in reopen(ledger).orders[REF].events] == [
         Kind.PENDING, Kind.SENDING, Kind.SUBMITTED,

@@ -24,7 +24,8 @@ from hydra_pipelines_tests.execution.orders.workshop import (
 )
 
 
-def test_sells_first_then_buys_and_the_books_agree(shop: Shop):
+def test_sells_first_then_buys_and_the_books_agree(process_shop: Shop):
+    shop = process_shop
     shop.plan(("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100))
     first = shop.run()
     assert [(o.symbol, o.state, o.filled) for o in first.orders] == [

@@ -27,8 +27,10 @@ def event(kind: Kind, **details: object) -> OrderEvent:
     return OrderEvent(REF, kind, AT, details)
 
 
-def working(status: str = "Submitted", ref: str = REF, perm_id: int = 77) -> WorkingOrder:
-    return WorkingOrder(ref, 5, perm_id, "DU1", "AAPL", "BUY", 100, None, None, status, 17)
+def working(
+    status: str = "Submitted", ref: str = REF, perm_id: int = 77, filled: int | None = None
+) -> WorkingOrder:
+    return WorkingOrder(ref, 5, perm_id, "DU1", "AAPL", "BUY", 100, filled, None, status, 17)
 
 
 def executed(serial: int, shares: int, correction: int = 1, ref: str = REF) -> Execution:
@@ -94,6 +96,17 @@ GONE = [*ACKED, event(Kind.CANCELLED)]
         (SENDING, state(completed=[working("Cancelled")]), False, 0, [Kind.CANCELLED]),
         (DOUBT_ACKED, state(completed=[working("Cancelled")]), True, 0, [Kind.CANCELLED]),
         (ACKED, state(completed=[working("Cancelled", ref="")]), False, 0, [Kind.CANCELLED]),
+        (
+            [*ACKED, FILL_40],
+            state(completed=[working("Cancelled", filled=40)]),
+            False,
+            0,
+            [Kind.CANCELLED],
+        ),
+        # Cancelled after fills that nobody tells of.
+        (ACKED, state(completed=[working("Cancelled", filled=9)]), True, 0, [Kind.UNKNOWN]),
+        (ACKED, state(completed=[working("Cancelled")], held=9), True, 0, [Kind.UNKNOWN]),
+        (DOUBT_ACKED, state(completed=[working("Inactive", filled=9)], held=9), True, 0, []),
         # Completed as filled, but its executions are not to be had: frozen, for a person.
         (ACKED, state(completed=[working("Filled")], held=100), True, 0, [Kind.UNKNOWN]),
         (DOUBT_ACKED, state(completed=[working("Filled")], held=100), True, 0, []),
