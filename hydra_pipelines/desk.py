@@ -76,7 +76,15 @@ class Desk:
     def source(self) -> BarSource:
         from hydra_pipelines.market.sources import open_source
 
-        return open_source(self.settings.market.source, self.settings.market_options)
+        options = self.settings.market_options
+        if self.settings.market.source == "ibkr":
+            if self.embedded:
+                raise SettingsError(
+                    "market.source is ibkr and broker.venue is embedded: that venue takes its "
+                    "prices from the source; set broker.venue: ibkr, or another source"
+                )
+            options |= {"connect": self.broker, "folder": self.settings.lake_path / "ibkr"}
+        return open_source(self.settings.market.source, options)
 
     @cached_property
     def bars(self) -> Lake:
@@ -232,6 +240,7 @@ class Desk:
             connect_attempts=s.connect_attempts,
             request_timeout_s=s.request_timeout_s,
             zone=s.zone,
+            paced=not self.embedded,
             quiet=quiet,
         )
 
@@ -254,7 +263,8 @@ class Desk:
         from hydra_pipelines.ledger import decisions
         from hydra_pipelines.ledger.store import LedgerMissing
 
-        first = self.calendar.latest(self.settings.embedded.first_session)
+        first = self.settings.embedded.first_session
+        self.calendar.index(first)
         try:
             with self.ledger.snapshot() as rows:
                 last = decisions.last_finished_session(rows)

@@ -58,7 +58,7 @@ class MarketSettings(_Section):
     """Where daily bars come from."""
 
     source: str = "sample"
-    """Name of a source: `sample` (20 US large caps, embedded), `files` (CSV or Parquet)."""
+    """`sample` (20 US large caps, embedded), `files` (CSV or Parquet), `ibkr` or `yfinance`."""
     options: dict[str, Any] = {}
     """Options of the source, by its own names."""
     calendar: str = "XNYS"

@@ -319,9 +319,10 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
 
     from hydra_pipelines.decision.signals import SignalError, make_signals
 
+    frozen = is_frozen(desk, session)
     with desk.ledger.transaction() as tx:
         stored = decisions.predictions(tx, session)
-        if is_frozen(desk, session):
+        if frozen:
             kept: dict[str, tuple[Mapping[str, Any], ...]] = {}
             for row in decisions.signals(tx, session):
                 kept[row["strategy_id"]] = (*kept.get(row["strategy_id"], ()), row)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions
-from hydra_pipelines.ledger.store import LedgerMissing
 
 
 class SessionRefused(ValueError):
@@ -29,9 +27,9 @@ def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
         )
     if desk.sends_nothing(dry_run) or now < desk.calendar.close(execution):
         return
-    latest = _latest_plan(desk)
-    if latest is not None and latest["session"] == session and latest["status"] != "draft":
-        return
+    with desk.ledger.transaction() as tx:
+        if decisions.latest_worked_session(tx) == session:
+            return
     if session == desk.next_session_due():
         raise SessionRefused(
             f"session {session} is the next one by the ledger, but the venue's clock is at "
@@ -47,17 +45,8 @@ def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
 
 def is_frozen(desk: Desk, session: date) -> bool:
     """True once orders of the session's plan may have been sent: nothing of it is made anew."""
-    try:
-        with desk.ledger.snapshot() as rows:
-            plan = decisions.plan(rows, session)
-    except LedgerMissing:
-        return False
+    # The ledger itself: after a crash the snapshot may be older than the first order.
+    with desk.ledger.transaction() as tx:
+        plan = decisions.plan(tx, session)
     return plan is not None and plan["status"] != "draft"
 
-
-def _latest_plan(desk: Desk) -> dict[str, Any] | None:
-    try:
-        with desk.ledger.snapshot() as rows:
-            return decisions.latest_plan(rows)
-    except LedgerMissing:
-        return None

@@ -170,11 +170,14 @@ def set_plan_status(tx: Transaction, plan_id: str, status: str) -> None:
     tx.execute("UPDATE plans SET status = ? WHERE plan_id = ?", [status, plan_id])
 
 
-def latest_plan(rows: Rows) -> dict[str, Any] | None:
-    """The header of the plan of the latest session that has one."""
-    return rows.one("SELECT * FROM plans ORDER BY session DESC LIMIT 1")
+def latest_worked_session(rows: Rows) -> date | None:
+    """The latest session of whose plan orders may have been sent."""
+    return rows.value("SELECT max(session) FROM plans WHERE status <> 'draft'")
 
 
 def last_finished_session(rows: Rows) -> date | None:
-    """The latest session whose plan was worked to its end."""
-    return rows.value("SELECT max(session) FROM plans WHERE status IN ('done', 'expired')")
+    """The latest session that was worked to its end and whose account was read afterwards."""
+    return rows.value(
+        "SELECT max(p.session) FROM plans p WHERE p.status IN ('done', 'expired') AND EXISTS "
+        "(FROM account_snapshots a WHERE a.account = p.account AND a.session >= p.execution_session)"
+    )

@@ -47,7 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         except (ValueError, OSError, RuntimeError) as error:
             print(f"the paper gateway can't start: {error}", file=sys.stderr)
             return 1
-        asyncio.run(run(venue, options.home, options.host, options.port, options.idle_timeout))
+        at = (options.host, options.port)
+        try:
+            asyncio.run(run(venue, options.home, *at, options.idle_timeout))
+        except OSError as error:
+            print(f"the paper gateway can't listen at {at[0]}:{at[1]}: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

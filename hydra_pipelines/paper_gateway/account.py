@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 from hydra_pipelines.paper_gateway import rules
 from hydra_pipelines.paper_gateway.book import ActionBooked, Execution, Order, Position
-from hydra_pipelines.paper_gateway.money import UNITS_PER_CENT, commission_cents
+from hydra_pipelines.paper_gateway.money import UNITS_PER_CENT, commission_cents, dollars
 from hydra_pipelines.paper_gateway.prices import Action
 from hydra_pipelines.paper_gateway.statement import Holding
 from hydra_pipelines.paper_gateway.store import AccountStore
@@ -158,9 +158,14 @@ def open_account(store: AccountStore, terms: Terms, start: datetime) -> None:
     for name, value in wanted.items():
         if meta[name] != value:
             raise VenueError(
-                f"{store.path} was opened with {name} {meta[name]}, not {value}; "
+                f"{store.path} was opened with {name} {_shown(name, meta[name])}, "
+                f"not {_shown(name, value)}; "
                 "keep that, or start over with another home"
             )
+
+
+def _shown(name: str, value: str) -> str:
+    return f"{dollars(int(value))} USD" if name == "opening_cash" else value
 
 
 def reserved(orders: Iterable[Order]) -> int:

@@ -22,11 +22,11 @@ READ_ONLY_TEXT = (
 ORDER_REQUESTS = frozenset({"3", "4", "5", "15", "16", "58", "99"})
 """Requests that a read-only API refuses: all that places, cancels, binds or lists orders."""
 
-LOST = 1100
+OUTAGE = (1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+"""Told when an outage begins, and to who connects while it lasts."""
 DATA_LOST = 1101
 """The connection is back, market data have to be subscribed to again."""
-_OUTAGE_TEXTS = {
-    LOST: "Connectivity between IBKR and Trader Workstation has been lost.",
+_RESTORED = {
     DATA_LOST: "Connectivity between IBKR and Trader Workstation has been restored - data lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
 }
@@ -59,17 +59,15 @@ class Misconduct:
         """Nothing is told of this order from now on, but where it is asked for."""
         self._silent.add((client_id, order_id))
 
-    def begin_outage(self, now: datetime, minutes: int, code: int, told: str) -> tuple[int, str]:
-        """Code and text to tell at its beginning."""
+    def begin_outage(self, now: datetime, minutes: int, code: int, told: str) -> None:
         self.outage = Outage(now + timedelta(minutes=minutes), code, told == "late")
-        return LOST, _OUTAGE_TEXTS[LOST]
 
     def end_outage(self, now: datetime, *, at_once: bool) -> tuple[int, str] | None:
         """Code and text to tell once it is over; None while it goes on, or where there is none."""
         if self.outage is None or (now < self.outage.over and not at_once):
             return None
         code, self.outage = self.outage.code, None
-        return code, _OUTAGE_TEXTS[code]
+        return code, _RESTORED[code]
 
     def release(self) -> list[Report]:
         """What was held back until now."""

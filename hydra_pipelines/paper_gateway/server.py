@@ -20,6 +20,7 @@ from hydra_pipelines.paper_gateway.faults import Faults
 from hydra_pipelines.paper_gateway.misconduct import (
     DATA_LOST,
     ORDER_REQUESTS,
+    OUTAGE,
     READ_ONLY,
     READ_ONLY_TEXT,
     Misconduct,
@@ -92,7 +93,8 @@ class Gateway:
 
     def begin_outage(self, options: dict[str, Any]) -> None:
         assert self.misconduct is not None
-        self._announce(*self.misconduct.begin_outage(self.venue.now, **options))
+        self.misconduct.begin_outage(self.venue.now, **options)
+        self._announce(*OUTAGE)
 
     def _tell_late(self, misconduct: Misconduct, *, at_once: bool = False) -> None:
         """What was held back, and that an outage is over, if it is or at once."""
@@ -314,6 +316,8 @@ class Connection(asyncio.Protocol):
         self._gateway.clients[client_id] = self
         log.info("client %d connected at version %d", client_id, self._version)
         self._conversation.greet()
+        if self._gateway.misconduct and self._gateway.misconduct.outage:
+            self.announce(*OUTAGE)
 
     def _strikes(self, fault: str) -> bool:
         misconduct = self._gateway.misconduct

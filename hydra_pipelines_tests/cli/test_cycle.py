@@ -21,6 +21,9 @@ from hydra_pipelines_tests.cli.words import lines
 from hydra_pipelines_tests.conftest import TradedDesk
 from hydra_pipelines_tests.desks import FAILURE, OK, REFUSED, CommandLine, Flawed, shut_down
 
+# Dagster's own, of its own parts.
+pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+
 
 def test_a_cycle_shows_its_steps_and_says_only_data_on_stdout(traded_desk: TradedDesk) -> None:
     steps = re.findall(r"^  (\w+) +(ok|FAILED) +\d+\.\d\d s$", traded_desk.progress, re.MULTILINE)

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines_tests.conftest import TradedDesk
 from hydra_pipelines_tests.desks import OK, REFUSED, CommandLine
 
@@ -34,7 +35,9 @@ def test_a_healthy_desk(traded_desk: TradedDesk) -> None:
 def test_a_desk_with_much_that_is_wrong(broken: CommandLine) -> None:
     """Each thing by itself: what is broken hides nothing of the rest."""
     (broken.folder / "control.sqlite").mkdir()
-    (broken.folder / "hydra.duckdb").write_bytes(b"damaged")
+    ledger = Ledger(broken.folder / "hydra.duckdb")
+    ledger.publish()
+    ledger.path.write_bytes(b"damaged")  # the snapshot that readers use is sound
     magic = {"id": "HYP-2026-009", "title": "x", "family": "momentum", "features": ["magic"]}
     environment = {
         "HYDRA_MARKET__OPTIONS__PATH": str(broken.folder / "missing.parquet"),

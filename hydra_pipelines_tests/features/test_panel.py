@@ -83,6 +83,23 @@ def test_300_single_updates_equal_the_whole(tmp_path, bars, whole):
     assert same_bits(read_features(lake).values, whole)
 
 
+def test_updates_bridge_the_gaps_that_the_whole_bridges(tmp_path, calendar):
+    days = calendar.between(date(2021, 1, 4), date(2022, 3, 1))
+    panel = random_bars(days)
+    rng = np.random.default_rng(4)
+    # The same holes in all fields, some of them longer than what is bridged.
+    holes = rng.random((len(days), 3)) < 0.05
+    holes[100:109, 1] = True
+    holes[-1] = False
+    fields = {name: np.where(holes, np.nan, values) for name, values in panel.fields.items()}
+    holed = BarPanel(panel.sessions, panel.symbols, fields)
+    bars, lake = Lake(tmp_path / "bars"), Lake(tmp_path / "features")
+    ingest(MemorySource(holed), bars, days[-1], calendar, NOW)
+    for day in days[-40:]:
+        update_features(bars, lake, day)
+    assert same_bits(read_features(lake).values, build_features(holed)[1])
+
+
 def test_cutting_the_sample_off_changes_nothing(tmp_path, calendar, bars, whole):
     session = date(2020, 3, 16)
     cut = Lake(tmp_path / "bars")

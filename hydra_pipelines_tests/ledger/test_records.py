@@ -69,14 +69,20 @@ def test_a_plan_that_may_have_been_sent_is_never_made_anew(tx: Transaction, stat
     assert decisions.plan(tx, SESSION) == {**before, "status": status}
 
 
-def test_the_last_finished_session_is_the_latest_that_was_worked(tx: Transaction) -> None:
-    assert decisions.last_finished_session(tx) is None and decisions.latest_plan(tx) is None
+def test_a_session_is_finished_once_its_account_was_read(tx: Transaction) -> None:
+    assert decisions.last_finished_session(tx) is None
+    assert decisions.latest_worked_session(tx) is None
     for day, status in ((2, "done"), (3, "expired"), (4, "executing"), (7, "draft")):
         save(tx, f"plan-{day}", session=date(2019, 1, day))
         decisions.set_plan_status(tx, f"plan-{day}", status)
+    assert decisions.latest_worked_session(tx) == date(2019, 1, 4)
+    assert decisions.last_finished_session(tx) is None, "no account was read after any of them"
+    account, executed = tx.query(
+        "SELECT account, execution_session FROM plans WHERE plan_id = 'plan-3'"
+    )[0].values()
+    amounts = dict.fromkeys(("equity", "cash", "gross", "net"), Decimal("1.00"))
+    accounts.record_snapshot(tx, account, executed, **amounts, positions=0)
     assert decisions.last_finished_session(tx) == date(2019, 1, 3)
-    latest = decisions.latest_plan(tx)
-    assert latest is not None and latest["plan_id"] == "plan-7"
 
 
 # predictions, signals, data, models

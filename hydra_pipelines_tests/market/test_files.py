@@ -54,7 +54,7 @@ LAYOUTS: dict[str, tuple[str, str]] = {
     "tabs": ("AAA.txt", PLAIN.replace(",", "\t")),
     "bars of an instant": (
         "AAA.csv",
-        PLAIN.replace("-20,", "-20 00:00:00-05:00,").replace("-21,", "-21T21:00:00Z,"),
+        PLAIN.replace("-20,", "-20 00:00:00-05:00,").replace("-21,", "-22T02:00:00Z,"),
     ),
     "yfinance": (
         "AAA.csv",

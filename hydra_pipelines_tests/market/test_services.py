@@ -11,13 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
+from hydra_pipelines.execution.risk.gate import RiskGate
+from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.market.bars import MarketDataError
 from hydra_pipelines.market.ingest import bar_panel, ingest
 from hydra_pipelines.market.lake import Lake
 from hydra_pipelines.market.sources import open_source
 from hydra_pipelines.market.sources.ibkr import DailyBar, IbkrSource, NoHistory, Pace
 from hydra_pipelines.market.sources.yfinance import YfinanceSource
+from hydra_pipelines.settings import RiskSettings, Settings, SettingsError
 from hydra_pipelines_tests.paper_gateway.served import (
+    ACCOUNT,
     SYMBOLS,
     Served,
     connect,
@@ -141,6 +147,39 @@ def test_a_damaged_file_is_named(served, tmp_path):
     (tmp_path / "kept" / "ALFA.npz").write_bytes(b"PK nothing")
     with pytest.raises(MarketDataError, match=r"ALFA\.npz.*remove it"):
         source_of(served, tmp_path / "kept", []).read()
+
+
+def test_the_desks_own_gateway_gives_the_same(served, tmp_path):
+    endpoint = Endpoint(
+        host=served.endpoint.host,
+        port=served.endpoint.port,
+        client_id=17,
+        account=ACCOUNT,
+        connect_timeout_s=4,
+        connect_attempts=1,
+        request_timeout_s=10,
+    )
+    limits = RiskLimits(**{**RiskSettings().model_dump(), "restricted": frozenset()})
+    source = IbkrSource(
+        (*SYMBOLS, "NONE"),
+        lambda: BrokerGateway(endpoint, RiskGate(limits)),
+        tmp_path / "kept",
+        pace=Pace(1000, 1.0),
+        today=lambda: served.venue.now.date(),
+    )
+    panel, other = source.read(), source_of(served, tmp_path / "other", []).read()
+    assert panel.symbols == SYMBOLS and [p.where for p in source.problems] == ["NONE"]
+    assert panel.sessions.tolist() == other.sessions.tolist()
+    for field, values in panel.fields.items():
+        assert np.array_equal(values, other.fields[field], equal_nan=True), field
+
+
+def test_the_embedded_venue_can_not_be_its_own_source(tmp_path):
+    settings = Settings(root=tmp_path, market={"source": "ibkr", "options": {"symbols": ["ALFA"]}})
+    with pytest.raises(SettingsError, match=r"broker\.venue: ibkr"):
+        _ = Desk(settings).source
+    there = Settings(**{**settings.model_dump(), "broker": {"venue": "ibkr"}})
+    assert Desk(there).source.name == "ibkr"
 
 
 def test_the_pace_is_kept():

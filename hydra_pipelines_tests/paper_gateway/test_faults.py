@@ -192,10 +192,13 @@ def test_an_outage_ends_with_the_script_that_made_it(
     ib, deep, quote = begin(served, client, script)
     trade = place(ib, deep, "BUY", 100, round(quote.ask * 1.01, 2))
     assert trade.fills == []
+    other = client(6)
+    other.reqCurrentTime()
     served.control.set_faults([])
     ib.reqCurrentTime()
+    other.reqCurrentTime()
     assert [fill.execution.shares for fill in trade.fills] == [100]
-    errors.expect("Error 1100", "Error 1102")
+    errors.expect("Error 1100", "Error 1100", "Error 1102", "Error 1102")
 
 
 def test_a_read_only_api_refuses_orders_and_lists_none(
@@ -315,6 +318,16 @@ def test_the_command_runs_it_standing_with_a_script(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+def test_the_command_says_what_it_can_not_do(served: Served, tmp_path: Path) -> None:
+    program = (sys.executable, "-c", "from hydra_pipelines.cli import main; main()", "gateway")
+    taken = str(served.endpoint.port)
+    command = [*program, "--port", taken, "--home", str(tmp_path / "gateway")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert f"can't listen at 127.0.0.1:{taken}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_every_fault_says_what_it_does() -> None:

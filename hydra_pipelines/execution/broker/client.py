@@ -53,8 +53,14 @@ def load_library() -> Any:
 class TwsClient:
     """A connection that is made once, used, and thrown away; reconnecting makes a new one."""
 
-    def __init__(self, timeout_s: float = 10, zone: str = "America/New_York"):
-        """timeout_s: for each reply. zone: of times that come without one."""
+    def __init__(
+        self, timeout_s: float = 10, zone: str = "America/New_York", *, paced: bool = True
+    ):
+        """timeout_s: for each reply. zone: of times that come without one.
+
+        paced: keep `REQUESTS_PER_SECOND`, which only a venue of our own does without.
+        """
+        self._paced = paced
         self._timeout_s = timeout_s
         self._zone = zone
         self._events: deque[RawEvent] = deque()
@@ -83,6 +89,7 @@ class TwsClient:
         self._wrapper = wrapper = Wrapper(self._events, self._zone)
         self._log_handler = _ProtocolErrors(self._library.__name__, wrapper)
         self._client = self._library.Client(wrapper)
+        self._client.MaxRequests = REQUESTS_PER_SECOND if self._paced else 0
         self._client.throttleStart += lambda: self._set_throttled(True)
         self._client.throttleEnd += lambda: self._set_throttled(False)
         where = f"{host}:{port}"
@@ -236,6 +243,12 @@ class TwsClient:
         key = self._new_request_id()
         stock = self._library.Stock(symbol, "SMART", "USD")
         return self._request(key, lambda c: c.reqContractDetails(key, stock), rows=True)
+
+    def daily_bars(self, contract: ContractInfo, duration: str, *, adjusted: bool) -> list[Any]:
+        """(date as text, open, high, low, close, volume) of complete sessions, oldest first."""
+        key, kind = self._new_request_id(), "ADJUSTED_LAST" if adjusted else "TRADES"
+        ask = (self._stock(contract), "", duration, "1 day", kind, 1, 1, False, [])
+        return self._request(key, lambda c: c.reqHistoricalData(key, *ask), rows=True)
 
     def quotes(self, contracts: Sequence[ContractInfo]) -> list[Quote | BrokerError]:
         """A snapshot of each contract, or the error that it gave; delayed where not subscribed."""

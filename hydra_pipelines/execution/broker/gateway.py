@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from hydra_pipelines.execution.broker.active import MOST_PER_SIDE, ActiveOrders
@@ -38,8 +38,10 @@ from hydra_pipelines.execution.broker.messages import (
 )
 from hydra_pipelines.execution.broker.order_state import OrderEvent, translate
 from hydra_pipelines.execution.broker.windows import QuietHours, weekly_login_hint
+from hydra_pipelines.execution.broker.wrapper import RequestRefused
 from hydra_pipelines.execution.risk.gate import Approval, RiskGate
 from hydra_pipelines.execution.risk.state import OrderRequest
+from hydra_pipelines.market.sources.ibkr import DailyBar, NoHistory
 
 T = TypeVar("T")
 
@@ -64,6 +66,8 @@ class Endpoint:
     request_timeout_s: float = 10
     zone: str = "America/New_York"
     """Of the gateway's log-in: times that it writes without a zone are meant in it."""
+    paced: bool = True
+    """Keep IB's pace of requests; a venue without one need not be waited for."""
     quiet: QuietHours | None = None
     """IB's restarts; None for a venue that has none."""
 
@@ -108,7 +112,7 @@ class BrokerGateway:
         self.opened_at = datetime.now(UTC)
         self.account_id = ""
         self._now = now
-        self._client = TwsClient(endpoint.request_timeout_s, endpoint.zone)
+        self._client = self._new_client()
         self._refs: dict[int, str] = {}
         self._refs_by_perm_id: dict[int, str] = {}
         self._highest_order_id = 0
@@ -128,7 +132,7 @@ class BrokerGateway:
         attempts = self.endpoint.connect_attempts
         for attempt in range(attempts):
             try:
-                self._client = TwsClient(self.endpoint.request_timeout_s, self.endpoint.zone)
+                self._client = self._new_client()
                 self._client.connect(
                     self.endpoint.host,
                     self.endpoint.port,
@@ -227,6 +231,27 @@ class BrokerGateway:
             )
         return Known(reply.value[0])
 
+    def historical_daily(self, symbol: str, *, days: int, adjusted: bool) -> list[DailyBar]:
+        """Daily bars of the last `days` calendar days, oldest first; volume in shares.
+
+        Raises NoHistory where the broker does not know the symbol or has no bars of it, and
+        BrokerError where the connection is no good.
+        """
+        contract = self.contract(symbol)
+        if isinstance(contract, Unknown):
+            if not self.connected:
+                raise BrokerError(contract.reason)
+            raise NoHistory(contract.reason)
+        duration = f"{days} D" if days <= 365 else f"{-(-days // 366)} Y"
+        try:
+            rows = self._client.daily_bars(contract.value, duration, adjusted=adjusted)
+        except RequestRefused as error:
+            raise NoHistory(f"{symbol}: {error}") from error
+        return [
+            DailyBar(date.fromisoformat(_iso(day)), *prices, volume)
+            for day, *prices, volume in rows
+        ]
+
     def quotes(self, contracts: Sequence[ContractInfo]) -> dict[str, Known[Quote] | Unknown]:
         reply = self._ask(lambda c: c.quotes(contracts))
         if isinstance(reply, Unknown):
@@ -315,6 +340,10 @@ class BrokerGateway:
 
     # inside
 
+    def _new_client(self) -> TwsClient:
+        e = self.endpoint
+        return TwsClient(e.request_timeout_s, e.zone, paced=e.paced)
+
     def _ref_of(self, raw: object) -> str:
         """The order that a message is about: by its ref, else its permanent id, else our address.
 
@@ -370,3 +399,8 @@ class BrokerGateway:
 
     def _ours(self, rows: Sequence[T]) -> tuple[T, ...]:
         return tuple(row for row in rows if row.account == self.account_id)  # type: ignore[attr-defined]
+
+
+def _iso(day: str) -> str:
+    """The broker writes sessions as 20221228; the library may have made 2022-12-28 of it."""
+    return day if "-" in day else f"{day[:4]}-{day[4:6]}-{day[6:8]}"

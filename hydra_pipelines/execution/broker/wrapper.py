@@ -200,6 +200,14 @@ class Wrapper:
     def contractDetailsEnd(self, request_id: int) -> None:
         self._end(request_id)
 
+    def historicalData(self, request_id: int, bar: Any) -> None:
+        self._rows.get(request_id, []).append(
+            (str(bar.date)[:10], bar.open, bar.high, bar.low, bar.close, float(bar.volume))
+        )
+
+    def historicalDataEnd(self, request_id: int, _start: str, _end: str) -> None:
+        self._end(request_id)
+
     def marketDataType(self, request_id: int, kind: int) -> None:
         if request_id in self.quotes:
             self.quotes[request_id]["kind"] = _MARKET_DATA_KINDS.get(kind, f"type {kind}")

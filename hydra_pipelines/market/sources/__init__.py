@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 
 from hydra_pipelines.market.bars import BarSource, MarketDataError
 from hydra_pipelines.market.sources.files import FileSource
+from hydra_pipelines.market.sources.ibkr import IbkrSource
 from hydra_pipelines.market.sources.sample import SampleSource
 from hydra_pipelines.market.sources.yfinance import YfinanceSource
 
 SOURCES: dict[str, Callable[..., BarSource]] = {
     "sample": SampleSource,
     "files": FileSource,
+    "ibkr": IbkrSource,
     "yfinance": YfinanceSource,
 }
 
