@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hydra_pipelines.control import Control
 from hydra_pipelines.ledger.store import Ledger
-from hydra_pipelines.sessions import Calendar, Clock
+from hydra_pipelines.sessions import Calendar, Clock, NotASession
 from hydra_pipelines.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -264,7 +264,10 @@ class Desk:
         from hydra_pipelines.ledger.store import LedgerMissing
 
         first = self.settings.embedded.first_session
-        self.calendar.index(first)
+        try:
+            self.calendar.index(first)
+        except NotASession as error:
+            raise SettingsError(f"embedded.first_session: {error}") from error
         try:
             with self.ledger.snapshot() as rows:
                 last = decisions.last_finished_session(rows)

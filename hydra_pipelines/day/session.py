@@ -27,9 +27,10 @@ def check_session(desk: Desk, session: date, *, dry_run: bool = False) -> None:
         )
     if desk.sends_nothing(dry_run) or now < desk.calendar.close(execution):
         return
-    with desk.ledger.transaction() as tx:
-        if decisions.latest_worked_session(tx) == session:
-            return
+    if desk.ledger.path.exists():
+        with desk.ledger.transaction() as tx:
+            if decisions.latest_worked_session(tx) == session:
+                return
     if session == desk.next_session_due():
         raise SessionRefused(
             f"session {session} is the next one by the ledger, but the venue's clock is at "

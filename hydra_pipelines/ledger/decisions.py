@@ -178,6 +178,7 @@ def latest_worked_session(rows: Rows) -> date | None:
 def last_finished_session(rows: Rows) -> date | None:
     """The latest session that was worked to its end and whose account was read afterwards."""
     return rows.value(
-        "SELECT max(p.session) FROM plans p WHERE p.status IN ('done', 'expired') AND EXISTS "
-        "(FROM account_snapshots a WHERE a.account = p.account AND a.session >= p.execution_session)"
+        "SELECT max(session) FROM plans WHERE status IN ('done', 'expired') AND EXISTS "
+        "(FROM account_snapshots a WHERE a.account = plans.account "
+        "AND a.session >= plans.execution_session)"
     )

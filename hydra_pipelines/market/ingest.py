@@ -81,9 +81,10 @@ def ingest(
                     f"source {source.name!r} has no session up to {through} to start from"
                 )
             fields = [name for name in FIELDS if name in fresh.fields]
-            values = _block(fresh, fields, fresh.symbols)
-            ids = snapshot_chain(fields, fresh.symbols, fresh.sessions, values)
-            writer.replace(fields, fresh.symbols, fresh.sessions, values, ids)
+            symbols = _by_listing(fresh)
+            values = _block(fresh, fields, symbols)
+            ids = snapshot_chain(fields, symbols, fresh.sessions, values)
+            writer.replace(fields, symbols, fresh.sessions, values, ids)
             appended, log, added = len(fresh.sessions), [], ()
         else:
             merged = _merge(held, fresh, now)
@@ -254,6 +255,20 @@ def _rebased(held: LakeView, fresh: BarPanel) -> BarPanel:
     return replace(fresh, fields={**fresh.fields, "adj_close": out})
 
 
+def _by_listing(panel: BarPanel) -> tuple[str, ...]:
+    """The symbols in the order of their first bars.
+
+    Sums over symbols run in the order of columns. Who is listed later comes later, so they are
+    the same, bit for bit, before that listing is known.
+    """
+    known = np.zeros((len(panel.sessions), len(panel.symbols)), bool)
+    for values in panel.fields.values():
+        known |= ~np.isnan(values)
+    # A last row of ones: who has no bar at all comes last.
+    known = np.concatenate([known, np.ones((1, len(panel.symbols)), bool)])
+    return tuple(panel.symbols[i] for i in np.argsort(known.argmax(axis=0), kind="stable"))
+
+
 def _block(panel: BarPanel, fields: Sequence[str], symbols: Sequence[str]) -> np.ndarray:
     """Bars as float64 (S, F, N) in the given order; NaN where the panel has no such bar."""
     values = np.full((len(panel.sessions), len(fields), len(symbols)), np.nan)
@@ -267,7 +282,7 @@ def _block(panel: BarPanel, fields: Sequence[str], symbols: Sequence[str]) -> np
 
 def _merge(held: LakeView, fresh: BarPanel, now: datetime) -> _Merged:
     when = now.isoformat(timespec="seconds")
-    added = tuple(s for s in fresh.symbols if s not in held.symbols)
+    added = tuple(s for s in _by_listing(fresh) if s not in held.symbols)
     symbols = held.symbols + added
     fields = tuple(n for n in FIELDS if n in fresh.fields or n in held.fields)
     incoming = _block(fresh, fields, symbols)

@@ -46,7 +46,7 @@ def test_refusals_have_their_code_and_say_why(
         ({"HYDRA_ROOT": "/nowhere"}, USAGE, "there is no folder /nowhere"),
         ({"HYDRA_MARKET__SOURCE": "oracle"}, FAILURE, "'oracle' is not a known source"),
         ({"HYDRA_EMBEDDED__FIRST_SESSION": "1985-01-02"}, USAGE, "XNYS calendar"),
-        ({"HYDRA_EMBEDDED__FIRST_SESSION": "2019-01-01"}, FAILURE, "session 2019-01-01"),
+        ({"HYDRA_EMBEDDED__FIRST_SESSION": "2019-01-01"}, USAGE, "first_session: 2019-01-01"),
     ],
 )
 def test_settings_that_cant_be_right_are_said_in_a_line(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_pipelines.ledger import audit, decisions, orders
+from hydra_pipelines.ledger import accounts, audit, decisions, orders
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import Ledger, LedgerError, Transaction
 from hydra_pipelines_tests.ledger.builders import (

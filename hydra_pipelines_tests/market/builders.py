@@ -7,6 +7,7 @@ from datetime import date
 
 import numpy as np
 
+from hydra_pipelines.market.actions import adjusted_close
 from hydra_pipelines.market.bars import BarPanel
 
 
@@ -70,3 +71,46 @@ def random_bars(
             "adj_close": close * 0.97,
         },
     )
+
+
+def eventful_bars(sessions: Sequence[date], count: int = 13, seed: int = 0) -> BarPanel:
+    """Traded bars and corporate actions of symbols to which everything happens, but no adj_close.
+
+    Listings (out of the symbols' order) and delistings, gaps short and long, splits, dividends,
+    sessions without volume, and bars that lack their volume or their range. Needs 60 sessions.
+    """
+    rng = np.random.default_rng(seed)
+    rows = len(sessions)
+    panel = random_bars(sessions, [f"E{n:02}" for n in range(count)], seed)
+    fields = {k: v.copy() for k, v in panel.fields.items() if k != "adj_close"}
+    split, dividend = np.ones((rows, count)), np.zeros((rows, count))
+    for n in range(count):
+        for t in rng.integers(0, rows, 2):
+            split[t, n] = rng.choice([2.0, 3.0, 0.1])
+            for name in ("open", "high", "low", "close"):
+                fields[name][t:, n] /= split[t, n]
+            fields["volume"][t:, n] *= split[t, n]
+        for t in rng.integers(0, rows, rows // 60):
+            dividend[t, n] = 0.01 * fields["close"][t, n]
+        fields["volume"][rng.integers(0, rows, 3), n] = 0.0
+        fields["volume"][rng.integers(0, rows, 3), n] = np.nan
+        lacking = rng.integers(0, rows, 3)
+        fields["high"][lacking, n] = fields["low"][lacking, n] = np.nan
+        for t, length in zip(rng.integers(0, rows, 6), (1, 1, 2, 4, 5, 9), strict=True):
+            for values in fields.values():
+                values[t : t + length, n] = np.nan
+    for n in range(0, count, 3):
+        listed, left = rng.integers(1, rows, 2)
+        for values in (*fields.values(), split, dividend):
+            values[:listed, n] = np.nan
+            values[left:, (n + 1) % count] = np.nan
+    actions = {"split_ratio": split, "cash_dividend": dividend}
+    return BarPanel(panel.sessions, panel.symbols, {**fields, **actions})
+
+
+def adjusted(panel: BarPanel) -> BarPanel:
+    """The panel with the adjusted closes that its actions make."""
+    made = adjusted_close(
+        panel.fields["close"], panel.field("split_ratio"), panel.field("cash_dividend")
+    )
+    return BarPanel(panel.sessions, panel.symbols, {**panel.fields, "adj_close": made})
