@@ -50,4 +50,3 @@ def is_frozen(desk: Desk, session: date) -> bool:
     with desk.ledger.transaction() as tx:
         plan = decisions.plan(tx, session)
     return plan is not None and plan["status"] != "draft"
-

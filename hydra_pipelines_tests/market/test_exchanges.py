@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -98,10 +99,11 @@ def test_age_and_holes_are_counted_in_the_exchanges_sessions(exchange, calendar,
 
 
 def test_instants_in_files_are_the_exchanges_days(exchange, tmp_path):
-    days = exchange.between(date(2022, 12, 19), LAST)
+    days = exchange.between(date(2022, 5, 25), date(2022, 6, 15))
     zone = ZONES[exchange.name]
-    opens = [exchange.open(day).isoformat() for day in days]
-    rows = "".join(f"{at},10,11,9,{10 + i / 8},500\n" for i, at in enumerate(opens))
+    # Midnight there: both zones are ahead in summer, so in UTC it is the day before.
+    starts = [datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC) for day in days]
+    rows = "".join(f"{at.isoformat()},10,11,9,{10 + i / 8},500\n" for i, at in enumerate(starts))
     (tmp_path / "VOD.csv").write_text("date,open,high,low,close,volume\n" + rows)
     source = open_source("files", {"path": str(tmp_path), "timezone": zone})
     lake = Lake(tmp_path / "lake")

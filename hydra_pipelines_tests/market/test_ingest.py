@@ -192,6 +192,20 @@ def test_new_symbols_and_fields_come_with_their_history(tmp_path, calendar, days
     assert {key for line in lake.log() for key in line} == {"when", "symbols_added", "fields_added"}
 
 
+def test_columns_follow_the_listings_whenever_they_become_known(tmp_path, calendar, days, panel):
+    fields = {k: v.copy() for k, v in panel.fields.items()}
+    for values in fields.values():
+        values[:20, 0] = np.nan
+        values[:10, 1] = np.nan
+    listed = BarPanel(panel.sessions, panel.symbols, fields)
+    at_once, stepwise = Lake(tmp_path / "whole"), Lake(tmp_path / "steps")
+    ingest(MemorySource(listed), at_once, days[-1], calendar, NOW)
+    for known, last in ((("CCC",), 9), (panel.symbols, 30), (panel.symbols, len(days) - 1)):
+        ingest(MemorySource(take_symbols(listed, known)), stepwise, days[last], calendar, NOW)
+    assert at_once.view().symbols == stepwise.view().symbols == ("CCC", "BBB", "AAA")
+    assert np.array_equal(at_once.view().values, stepwise.view().values, equal_nan=True)
+
+
 def test_dates_the_exchange_does_not_know_are_refused(tmp_path, calendar, days, panel):
     saturday = np.datetime64("2022-10-01")
     sessions = np.sort(np.append(panel.sessions, saturday))
