@@ -177,10 +177,14 @@ def _schedule(name: str) -> list[tuple[int, int, int]]:
     import exchange_calendars
 
     try:
+        # Holidays of some exchanges (XTKS, XSHG, XBOM) are known for fewer years.
+        known = exchange_calendars.get_calendar(name)
+        first, last = known.bound_min(), known.bound_max()
+        end = date(datetime.now(UTC).year + _YEARS_AHEAD, 12, 31)
         calendar = exchange_calendars.get_calendar(
             name,
-            start=_FIRST_DAY.isoformat(),
-            end=date(datetime.now(UTC).year + _YEARS_AHEAD, 12, 31).isoformat(),
+            start=max(_FIRST_DAY, first.date() if first else _FIRST_DAY).isoformat(),
+            end=min(end, last.date() if last else end).isoformat(),
         )
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise UnknownCalendar(

@@ -225,3 +225,14 @@ def test_an_unknown_exchange_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownCalendar, match=r"market\.calendar: 'NYSE\?' is not an exchange"):
         Calendar.load("NYSE?", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "holiday"), [("XTKS", date(2022, 10, 10)), ("XSHG", date(2022, 10, 3))]
+)
+def test_exchanges_known_for_fewer_years_start_later(
+    name: str, holiday: date, tmp_path: Path
+) -> None:
+    calendar = Calendar.load(name, tmp_path)
+    assert date(1990, 1, 2) < calendar.sessions[0] < date(1998, 1, 1)
+    assert not calendar.is_session(holiday) and calendar.is_session(date(2022, 10, 14))
