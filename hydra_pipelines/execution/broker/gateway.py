@@ -45,7 +45,6 @@ from hydra_pipelines.market.sources.ibkr import DailyBar, NoHistory
 
 T = TypeVar("T")
 
-PAPER_PORTS = (4002, 7497, 4004)
 LIVE_PORTS = (4001, 7496, 4003)
 
 
