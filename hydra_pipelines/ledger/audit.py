@@ -19,7 +19,12 @@ class AuditEvent(StrEnum):
     FILL_RECORDED = "fill_recorded"
     POSITION_SYNCED = "position_synced"
     MODEL_PROMOTED = "model_promoted"
+    MODEL_ROLLED_BACK = "model_rolled_back"
     BREAKER_TRIPPED = "breaker_tripped"
+    BREAKER_RESET = "breaker_reset"
+    AGENT_PAUSED = "agent_paused"
+    SETTING_CHANGED = "setting_changed"
+    MANUAL_ACTION = "manual_action"
 
 
 def log(

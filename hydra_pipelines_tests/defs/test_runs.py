@@ -235,7 +235,7 @@ def test_the_session_due_follows_the_one_that_was_traded(traded_desk: TradedDesk
 
 
 def test_newly_trained_versions_are_shown(fresh: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra_pipelines.day.research import TrainedVersion
+    from hydra_pipelines.day.models import TrainedVersion
 
     made = (
         TrainedVersion("HYP-2026-001", 1, "run1", {"rank_ic": 0.02}, True),

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from hydra_pipelines import day
-from hydra_pipelines.day.trading import AccountResult, PlanResult, PositionsResult
+from hydra_pipelines.day.books import AccountResult, PositionsResult
+from hydra_pipelines.day.planning import PlanResult
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.orders.manager import ExecutionReport
 from hydra_pipelines.paper_gateway.control import GatewayControl

@@ -1,0 +1,1 @@
+-- Routing, breakers, manual actions, calibration, lots, promotion history.

@@ -1,0 +1,37 @@
+"""Every setting of the desk, typed and documented, and nothing else.
+
+Relative paths are relative to the folder that holds `hydra.yaml`. How sources are read stands in
+`load`, each value with its meaning in `sections`.
+"""
+
+from hydra_pipelines.settings.load import SettingsError, load_settings
+from hydra_pipelines.settings.model import PROJECT_ROOT, Settings
+from hydra_pipelines.settings.sections import (
+    BrokerSettings,
+    EmbeddedVenueSettings,
+    ExecutionSettings,
+    LedgerSettings,
+    MarketSettings,
+    PlanSettings,
+    RiskSettings,
+    SignalSettings,
+    SlippageSettings,
+    StrategySettings,
+)
+
+__all__ = [
+    "PROJECT_ROOT",
+    "BrokerSettings",
+    "EmbeddedVenueSettings",
+    "ExecutionSettings",
+    "LedgerSettings",
+    "MarketSettings",
+    "PlanSettings",
+    "RiskSettings",
+    "Settings",
+    "SettingsError",
+    "SignalSettings",
+    "SlippageSettings",
+    "StrategySettings",
+    "load_settings",
+]

@@ -1,0 +1,120 @@
+"""All settings of one desk as one object, what follows from them, and whether they fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hydra_pipelines.settings.sections import (
+    BrokerSettings,
+    EmbeddedVenueSettings,
+    ExecutionSettings,
+    LedgerSettings,
+    MarketSettings,
+    PlanSettings,
+    RiskSettings,
+    SlippageSettings,
+    StrategySettings,
+)
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+PREFIX = "HYDRA_"
+
+
+class Settings(BaseSettings):
+    """All settings of one desk. Made by `load_settings`, immutable afterwards."""
+
+    # Made directly it takes what it is given, and looks nowhere else.
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    root: Path = PROJECT_ROOT
+    """Folder that relative paths start from: where `hydra.yaml` is."""
+    mode: Literal["dry_run", "paper", "live"] = "paper"
+    data_dir: Path = Path("data")
+    mlflow_uri: str = ""
+    """Tracking server or store; empty means SQLite under `mlruns/` beside the data folder."""
+    market: MarketSettings = MarketSettings()
+    embedded: EmbeddedVenueSettings = EmbeddedVenueSettings()
+    broker: BrokerSettings = BrokerSettings()
+    strategies: tuple[StrategySettings, ...] = ()
+    plan: PlanSettings = PlanSettings()
+    slippage: SlippageSettings = SlippageSettings()
+    risk: RiskSettings = RiskSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    ledger: LedgerSettings = LedgerSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        ids = [s.id for s in self.strategies]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"strategies: id {', '.join(twice)} is used more than once")
+        deployed = sum(s.capital_weight for s in self.strategies if s.status == "deployed")
+        if deployed > 1 + 1e-9:
+            raise ValueError(
+                f"strategies: capital_weight of the deployed ones adds up to {deployed:g}; "
+                "at most 1 can be given away"
+            )
+        return self
+
+    @property
+    def data_path(self) -> Path:
+        return (self.root / self.data_dir.expanduser()).resolve()
+
+    @property
+    def lake_path(self) -> Path:
+        return self.data_path / "lake"
+
+    @property
+    def market_options(self) -> dict[str, Any]:
+        """Options of the source, its path made absolute."""
+        options = dict(self.market.options)
+        if "path" in options:
+            options["path"] = str(self.root / Path(options["path"]).expanduser())
+        return options
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.data_path / "hydra.duckdb"
+
+    @property
+    def control_path(self) -> Path:
+        return self.data_path / "control.sqlite"
+
+    @property
+    def cache_path(self) -> Path:
+        return self.data_path / "cache"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.data_path / "dagster"
+
+    @property
+    def venue_path(self) -> Path:
+        return self.data_path / "paper"
+
+    @property
+    def mlruns_path(self) -> Path:
+        """`mlruns/` of the checkout, or beside the stores of a desk that lives elsewhere."""
+        if self.data_path == (self.root / "data").resolve():
+            return self.root / "mlruns"
+        return self.data_path / "mlruns"
+
+    @property
+    def registry_uri(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.mlruns_path / 'mlflow.db'}"
+
+    @property
+    def deployed(self) -> tuple[StrategySettings, ...]:
+        return tuple(s for s in self.strategies if s.status == "deployed")

@@ -1,0 +1,178 @@
+"""The sections of the settings: every value typed, with its default and what it means.
+
+Where values come from is `load`'s business, what they add up to `model`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import date, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Exposure = Annotated[float, Field(gt=0, le=10)]
+"""A multiple of equity."""
+Usd = Annotated[Decimal, Field(gt=0)]
+DailyWindow = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Section(BaseModel):
+    # An infinite limit would be none, and comparisons with NaN are never true.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AcceptedMove(Section):
+    """A move beyond 40 % without a corporate action that a person has found to be real."""
+
+    symbol: Annotated[str, Field(min_length=1)]
+    session: date
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class MarketSettings(Section):
+    """Where daily bars come from."""
+
+    source: str = "sample"
+    """`sample` (20 US large caps, embedded), `files` (CSV or Parquet), `ibkr` or `yfinance`."""
+    options: dict[str, Any] = {}
+    """Options of the source, by its own names."""
+    calendar: str = "XNYS"
+    """Exchange calendar, by its `exchange_calendars` name."""
+    accepted_moves: tuple[AcceptedMove, ...] = ()
+    """Moves that would otherwise stop their session as unadjusted splits."""
+
+
+class EmbeddedVenueSettings(Section):
+    """The stand-in gateway that the desk trades against by default."""
+
+    first_session: date = date(2019, 1, 2)
+    """First signal session of a new desk; the history before it is for training."""
+    account: Annotated[str, Field(pattern=r"^DU\w+$")] = "DU0000001"
+    cash: Usd = Decimal("1000000.00")
+    """Opening cash in USD."""
+    seed: int = 7
+    """Seed of the price paths and of the fill model."""
+    idle_timeout_s: Positive = 600
+    """The gateway process ends after so long without a client or a clock call."""
+
+
+class BrokerSettings(Section):
+    """The TWS socket: the embedded stand-in, or an IB Gateway / TWS."""
+
+    venue: Literal["embedded", "ibkr"] = "embedded"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 4002
+    """4002 Gateway paper, 7497 TWS paper, 4004 paper in a container. Unused when embedded."""
+    client_id: Annotated[int, Field(ge=1)] = 17
+    """Fixed and never 0: client 0 adopts orders that people place by hand."""
+    account: str = ""
+    """Account to trade; may stay empty when the gateway reports exactly one."""
+    connect_timeout_s: Positive = 4
+    connect_attempts: Annotated[int, Field(ge=1)] = 3
+    request_timeout_s: Positive = 10
+    zone: str = "America/New_York"
+    """Time zone of the gateway's log-in: times that it writes without a zone are meant in it."""
+    restart_windows: tuple[DailyWindow, ...] = ("23:40-00:15", "00:15-01:45")
+    """New York time of every day in which IB restarts and nothing is submitted. Not embedded."""
+    friday_window: DailyWindow = "23:00-03:00"
+    """The same for the night from Friday to Saturday."""
+
+
+class SignalSettings(Section):
+    """How predictions become long, flat or short."""
+
+    method: Literal["rank", "threshold", "zscore"] = "rank"
+    top_fraction: Fraction = 0.10
+    bottom_fraction: Fraction = 0.0
+    threshold: Annotated[float, Field(ge=0)] = 0.0
+    zscore: Positive = 1.0
+    allow_short: bool = False
+
+
+class StrategySettings(Section):
+    """One hypothesis: what it looks at, how it is trained, how it is traded."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Z]{2,8}-[0-9]{4}-[0-9]{3}$")]
+    title: Annotated[str, Field(min_length=1)]
+    family: Literal["ridge", "momentum"]
+    features: Annotated[tuple[str, ...], Field(min_length=1)]
+    label_horizon: Annotated[int, Field(ge=1, le=63)] = 5
+    """Sessions over which the predicted return is earned."""
+    parameters: dict[str, float] = {}
+    signal: SignalSettings = SignalSettings()
+    capital_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
+    status: Literal["research", "deployed", "retired"] = "research"
+
+
+class PlanSettings(Section):
+    """Limits of the target portfolio and of the order plan."""
+
+    max_positions: Annotated[int, Field(ge=1)] = 20
+    max_position_weight: Fraction = 0.10
+    position_headroom: Fraction = 0.05
+    """Targets stop short of the position limit by this share of it, to leave room for drift."""
+    gross_cap: Exposure = 1.0
+    net_cap: Exposure = 1.0
+    min_order_usd: Usd = Decimal(100)
+    turnover_band: Fraction = 0.005
+    """Differences below this share of equity are not traded."""
+    cash_buffer: Fraction = 0.0025
+    max_adv_share: Fraction = 0.01
+    lot: Annotated[int, Field(ge=1)] = 1
+    buy_funding: Literal["sells_first", "confirmed_cash"] = "sells_first"
+
+
+class SlippageSettings(Section):
+    """The square-root law that predicts the cost of an order."""
+
+    half_spread_bps: Positive = 2.0
+    y: Positive = 0.7
+    """Coefficient of the impact, without a unit."""
+    assumed_adv_usd: Positive = 500_000_000
+    """Average daily dollar volume where the data has no volume."""
+    assumed_sigma_daily: Positive = 0.02
+    """Daily volatility where the history is too short to measure it."""
+
+
+class RiskSettings(Section):
+    """Pre-trade limits and circuit breakers of the risk gate."""
+
+    max_order_notional: Usd = Decimal("250000")
+    max_position_weight: Fraction = 0.10
+    max_positions: Annotated[int, Field(ge=1)] = 20
+    gross_cap: Exposure = 1.0
+    net_cap: Exposure = 1.0
+    cash_buffer: Fraction = 0.0025
+    max_adv_share: Fraction = 0.01
+    collar_last_close: Fraction = 0.10
+    """How far a limit price may be from the last close."""
+    collar_quote: Fraction = 0.01
+    """How far a limit price may go beyond the quote, on the costly side."""
+    max_orders_per_minute: Annotated[int, Field(ge=1)] = 120
+    max_quote_age_s: Positive = 60
+    allow_short: bool = False
+    restricted: tuple[str, ...] = ()
+    daily_loss: Fraction = 0.02
+    drawdown: Fraction = 0.10
+    single_trade_loss: Fraction = 0.01
+    rejects_in_a_row: Annotated[int, Field(ge=1)] = 5
+    max_data_age_sessions: Annotated[int, Field(ge=0)] = 3
+
+
+class ExecutionSettings(Section):
+    """When and how the plan is worked."""
+
+    start: time = time(9, 35)
+    """New York time of the execution session from which orders are sent."""
+    work_minutes: Annotated[int, Field(ge=1, le=390)] = 30
+    """An order is worked for so long; what is left is cancelled and said."""
+    collar: Annotated[float, Field(gt=0, le=0.05)] = 0.005
+    """A marketable limit reaches this share of the price beyond the far touch."""
+
+
+class LedgerSettings(Section):
+    lock_timeout_s: Positive = 30
+    """How long a writer waits for another before it gives up with an error."""
