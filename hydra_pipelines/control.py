@@ -7,12 +7,14 @@ tripped over restarts until it is reset.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+_TIMEOUT_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS switches (
     name TEXT PRIMARY KEY, value TEXT NOT NULL, reason TEXT NOT NULL, changed_at TEXT NOT NULL
@@ -96,10 +98,9 @@ class Control:
     def _connect(self) -> Iterator[sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=5, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=_TIMEOUT_S, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript(_SCHEMA)
+                _prepare(connection)
                 yield connection
             finally:
                 connection.close()
@@ -107,3 +108,18 @@ class Control:
             raise ControlError(
                 f"control store {self.path} can't be used ({error}): nothing is traded without it"
             ) from error
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """WAL and tables, once for a file; processes that are first at the same time take turns."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    deadline = time.monotonic() + _TIMEOUT_S
+    while mode != "wal":
+        try:
+            # SQLite does not wait for its lock here, whatever the time-out.
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    connection.executescript(_SCHEMA)
