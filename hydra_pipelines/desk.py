@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hydra_pipelines.execution.slippage import SlippageModel
     from hydra_pipelines.market.bars import BarSource
     from hydra_pipelines.market.lake import Lake
+    from hydra_pipelines.models.gate import GateLimits
     from hydra_pipelines.models.registry import Registry
     from hydra_pipelines.models.strategies import StrategySpec
     from hydra_pipelines.paper_gateway.launch import Endpoint as VenueEndpoint
@@ -137,6 +138,13 @@ class Desk:
 
         risk = self.settings.risk.model_dump()
         return RiskLimits(**{**risk, "restricted": frozenset(risk["restricted"])})
+
+    @cached_property
+    def gate_limits(self) -> GateLimits:
+        """What the promotion gate asks of a candidate."""
+        from hydra_pipelines.models.gate import GateLimits
+
+        return GateLimits(**self.settings.promotion.model_dump())
 
     @cached_property
     def slippage(self) -> SlippageModel:

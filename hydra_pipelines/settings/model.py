@@ -15,6 +15,7 @@ from hydra_pipelines.settings.sections import (
     LedgerSettings,
     MarketSettings,
     PlanSettings,
+    PromotionSettings,
     RiskSettings,
     SlippageSettings,
     StrategySettings,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     embedded: EmbeddedVenueSettings = EmbeddedVenueSettings()
     broker: BrokerSettings = BrokerSettings()
     strategies: tuple[StrategySettings, ...] = ()
+    promotion: PromotionSettings = PromotionSettings()
     plan: PlanSettings = PlanSettings()
     slippage: SlippageSettings = SlippageSettings()
     risk: RiskSettings = RiskSettings()

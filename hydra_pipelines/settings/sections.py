@@ -107,6 +107,31 @@ class StrategySettings(Section):
     status: Literal["research", "deployed", "retired"] = "research"
 
 
+class PromotionSettings(Section):
+    """What a candidate has to hold before the gate says that it beats the champion."""
+
+    min_sessions: Annotated[int, Field(ge=2)] = 504
+    """Sessions out of sample; fewer are not enough to judge by."""
+    margin: Fraction = 0.005
+    """The lower bound of the annual net difference to the champion has to be above this."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """One-sided, of that bound."""
+    block_sessions: Annotated[int, Field(ge=1)] = 21
+    """Length of the bootstrap's blocks; longer than the label's horizon."""
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    min_deflated_sharpe: Fraction = 0.95
+    """Probability that the Sharpe ratio is not the luck of the best of all trials."""
+    max_turnover: Positive = 60
+    """One way, a year, as a multiple of equity."""
+    max_drawdown: Fraction = 0.60
+    max_adv_share: Fraction = 0.01
+    """Largest order of the simulation over the average daily value traded."""
+    max_rank_ic: Fraction = 0.1
+    """Above it, a leak is more likely than a discovery."""
+    max_sharpe: Positive = 2.5
+    """The same for the Sharpe ratio."""
+
+
 class PlanSettings(Section):
     """Limits of the target portfolio and of the order plan."""
 
