@@ -45,7 +45,7 @@ _EXPLANATIONS = {
     GateReason.NOT_BETTER: (
         "the lower bound of the net difference to the champion is not above the margin"
     ),
-    GateReason.SEEDS_DISAGREE: "with another seed it does not beat the champion",
+    GateReason.SEEDS_DISAGREE: "it beats the champion with some seeds only, or with none",
     GateReason.SHARPE_BY_CHANCE: (
         "its Sharpe ratio may be the best of that many trials by chance (deflated Sharpe ratio)"
     ),
@@ -190,7 +190,7 @@ def judge(
     failed = {
         GateReason.TOO_FEW_SESSIONS: sessions < limits.min_sessions,
         GateReason.NOT_BETTER: not lower > limits.margin,
-        GateReason.SEEDS_DISAGREE: not (by_seed > 0).all(),
+        GateReason.SEEDS_DISAGREE: len(by_seed) > 1 and not (by_seed > 0).all(),
         GateReason.SHARPE_BY_CHANCE: not deflated >= limits.min_deflated_sharpe,
         GateReason.TURNOVER: not candidate.turnover <= limits.max_turnover,
         GateReason.DRAWDOWN: not candidate.max_drawdown <= limits.max_drawdown,
