@@ -8,13 +8,14 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance lint up bench lock clean
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make cycle   one daily cycle on the sample, through the embedded paper venue'
 	@echo 'make test    the whole test suite'
 	@echo 'make conformance   the paper venue against clients that others wrote, fetched for it'
+	@echo 'make crash-matrix  the trading process killed at every boundary; CRASH="--every 10" for less'
 	@echo 'make up      the Dagster UI with its daemon, on http://127.0.0.1:3000, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style and format'
@@ -43,6 +44,10 @@ test: env
 
 conformance: env
 	@CONFORMANCE=1 .venv/bin/python -m pytest hydra_pipelines_tests/conformance
+
+# CRASH: options of the matrix, for example "--every 10 --schedules 50", or "--replay 37".
+crash-matrix: env
+	@.venv/bin/python -m hydra_pipelines_tests.scenarios.crashes.matrix $(CRASH)
 
 lint: env
 	@.venv/bin/ruff check .

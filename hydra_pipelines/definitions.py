@@ -12,9 +12,10 @@ from typing import Any
 import dagster as dg
 
 from hydra_pipelines.defs.assets import ALL_ASSETS
-from hydra_pipelines.defs.jobs import daily_cycle_job, train_job
+from hydra_pipelines.defs.jobs import all_jobs
 from hydra_pipelines.defs.partitions import session_partitions
 from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.defs.sensors import all_sensors
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings, load_settings
 
@@ -34,9 +35,11 @@ def build_defs(
     partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
     resource = DeskResource.of(settings) if settings else DeskResource()
     due = desk.next_session_due()
+    jobs = all_jobs(due, desk.last_session_worked())
     return dg.Definitions(
         assets=[build(partitions) for build in ALL_ASSETS],
-        jobs=[daily_cycle_job(due), train_job(due)],
+        jobs=jobs,
+        sensors=all_sensors(jobs),
         resources={"desk": resource, **(resources or {})},
         loggers=loggers,
         executor=executor,

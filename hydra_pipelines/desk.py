@@ -6,7 +6,7 @@ Faces and the day's steps get their parts from here. No step of the day, no rule
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -14,14 +14,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from hydra_pipelines.control import Control
-from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.ledger.store import Ledger, Rows, exclusive
 from hydra_pipelines.sessions import Calendar, Clock, NotASession
-from hydra_pipelines.settings import Settings, SettingsError, load_settings
+from hydra_pipelines.settings import Settings, SettingsError, load_settings, place_of
 
 if TYPE_CHECKING:
+    from hydra_pipelines.alerts import Alerts
     from hydra_pipelines.decision.targets import PlanLimits
     from hydra_pipelines.execution.broker.gateway import BrokerGateway
     from hydra_pipelines.execution.broker.gateway import Endpoint as BrokerEndpoint
+    from hydra_pipelines.execution.broker.guard import Clearance, PaperGateVerdict
     from hydra_pipelines.execution.orders.manager import WorkSettings
     from hydra_pipelines.execution.risk.limits import RiskLimits
     from hydra_pipelines.execution.slippage import SlippageModel
@@ -53,6 +55,8 @@ class Desk:
     def __init__(self, settings: Settings):
         self.settings = settings
         self._gateway: BrokerGateway | None = None
+        self._connection = ExitStack()
+        """Holds the lock on the connection for as long as there is one."""
 
     @classmethod
     def open(cls) -> Desk:
@@ -72,6 +76,12 @@ class Desk:
     @cached_property
     def control(self) -> Control:
         return Control(self.settings.control_path)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        from hydra_pipelines.alerts import Alerts
+
+        return Alerts(self.settings.alerts, self.settings.control_path)
 
     @cached_property
     def source(self) -> BarSource:
@@ -108,16 +118,28 @@ class Desk:
     @cached_property
     def strategies(self) -> tuple[StrategySpec, ...]:
         """The deployed strategies."""
+        return self._declared(("deployed",))
+
+    @cached_property
+    def candidates(self) -> tuple[StrategySpec, ...]:
+        """The strategies that may be trained: all that are not retired."""
+        return self._declared(("deployed", "research"))
+
+    def _declared(self, statuses: tuple[str, ...]) -> tuple[StrategySpec, ...]:
         from hydra_pipelines.decision.signals import SignalRule
         from hydra_pipelines.models.strategies import StrategyError, StrategySpec
 
-        try:
-            return tuple(
-                StrategySpec(**{**s.model_dump(), "signal": SignalRule(**s.signal.model_dump())})
-                for s in self.settings.deployed
-            )
-        except StrategyError as error:
-            raise SettingsError(f"strategies: {error}") from error
+        out = []
+        for i, s in enumerate(self.settings.strategies):
+            if s.status not in statuses:
+                continue
+            try:
+                signal = SignalRule(**s.signal.model_dump())
+                out.append(StrategySpec(**{**s.model_dump(), "signal": signal}))
+            except StrategyError as error:
+                place = place_of(self.settings.root, ("strategies", i, *error.path))
+                raise SettingsError(f"{error} ({place})" if place else str(error)) from error
+        return tuple(out)
 
     @cached_property
     def plan_limits(self) -> PlanLimits:
@@ -146,11 +168,22 @@ class Desk:
 
         return GateLimits(**self.settings.promotion.model_dump())
 
-    @cached_property
+    @property
     def slippage(self) -> SlippageModel:
-        from hydra_pipelines.execution.slippage import SlippageModel
+        """The predictor in force: the settings', as the ledger's latest calibration corrects it."""
+        if not self.ledger.path.exists():
+            return self.slippage_by(None)
+        with self.ledger.transaction() as tx:
+            return self.slippage_by(tx)
 
-        return SlippageModel(**self.settings.slippage.model_dump())
+    def slippage_by(self, rows: Rows | None) -> SlippageModel:
+        """The same by an open transaction or snapshot; None for the settings alone."""
+        from hydra_pipelines.execution.slippage import SlippageModel
+        from hydra_pipelines.ledger import calibrations
+
+        base = SlippageModel(**self.settings.slippage.model_dump(exclude={"window_sessions"}))
+        latest = calibrations.in_force(rows, base.parameters()) if rows else None
+        return SlippageModel.of(latest["after"]) if latest else base
 
     @cached_property
     def work(self) -> WorkSettings:
@@ -168,9 +201,14 @@ class Desk:
 
     @cached_property
     def venue(self) -> VenueEndpoint:
-        """The embedded gateway, started where it does not run."""
+        """The embedded gateway, started where it does not run. SettingsError in mode live."""
         from hydra_pipelines.paper_gateway.launch import GatewayOptions, ensure_running
 
+        if self.settings.mode == "live":
+            raise SettingsError(
+                "mode is live and broker.venue is embedded, which is paper: set broker.venue: ibkr "
+                "with all that live trading needs (docs/ibkr-setup.md), or mode: paper"
+            )
         embedded, market = self.settings.embedded, self.settings.market
         options = GatewayOptions(
             account=embedded.account,
@@ -196,9 +234,23 @@ class Desk:
 
     @contextmanager
     def broker(self) -> Iterator[BrokerGateway]:
-        """A connection to the venue, kept for the next step of the run. Raises BrokerError."""
+        """A connection to the venue, kept for the next step of the run. Raises BrokerError.
+
+        One process of a desk has it at a time, since they share a client id: others wait, and
+        raise LedgerBusy where that takes too long.
+        """
         if self._gateway is None or not self._gateway.connected:
-            self._gateway = self._connect()
+            self.close()
+            lock = self.settings.data_path / "broker.lock"
+            timeout_s = self.settings.ledger.lock_timeout_s
+            self._connection.enter_context(
+                exclusive(lock, timeout_s, "the connection to the broker")
+            )
+            try:
+                self._gateway = self._connect()
+            except BaseException:
+                self.close()
+                raise
         try:
             yield self._gateway
         except BaseException:
@@ -218,22 +270,23 @@ class Desk:
     def close(self) -> None:
         """Drop the connection to the venue; the next use makes a new one."""
         gateway, self._gateway = self._gateway, None
-        if gateway is not None:
-            gateway.close()
+        try:
+            if gateway is not None:
+                gateway.close()
+        finally:
+            self._connection.close()
 
     @property
     def broker_endpoint(self) -> BrokerEndpoint:
-        """Where the TWS socket is; starts the embedded venue. Raises SettingsError in mode live."""
+        """Where the TWS socket is; starts the embedded venue. Raises GuardRefused for a wrong
+        combination of mode, port and account, as far as it can be known without a connection."""
         from hydra_pipelines.execution.broker.gateway import Endpoint
         from hydra_pipelines.execution.broker.windows import QuietHours, Window
 
-        s = self.settings.broker
-        if self.settings.mode == "live":
-            raise SettingsError(
-                "mode is live, and this version trades paper only: set mode: paper in hydra.yaml, "
-                "and leave IBKR_PAPER_TRADING unset or true"
-            )
+        s, clearance = self.settings.broker, self.clearance
         host, port, account, quiet = s.host, s.port, s.account, None
+        if clearance.mode == "live":
+            clearance.check(host, port, account)
         if self.embedded:
             host, port, account = self.venue.host, self.venue.port, self.settings.embedded.account
         else:
@@ -250,15 +303,54 @@ class Desk:
             zone=s.zone,
             paced=not self.embedded,
             quiet=quiet,
+            clearance=clearance,
         )
+
+    @property
+    def clearance(self) -> Clearance:
+        """What the guard judges connections by; a dry run reads what paper trading may."""
+        from hydra_pipelines.execution.broker.guard import Clearance
+
+        s = self.settings
+        return Clearance(
+            mode="live" if s.mode == "live" else "paper",
+            embedded=self.embedded,
+            live_confirmed=s.live_confirmed,
+            live_accounts=frozenset(s.live.accounts),
+            paper_gate=self.paper_gate(),
+            override_reason=s.live.override_reason,
+        )
+
+    def paper_gate(self) -> PaperGateVerdict:
+        """Whether the weeks of paper trading have been passed that live trading needs."""
+        from hydra_pipelines.execution.broker.guard import PaperGateVerdict
+
+        return PaperGateVerdict(False, "it can't be evaluated yet by this version")
 
     def _connect(self) -> BrokerGateway:
         from hydra_pipelines.execution.broker.gateway import BrokerGateway
         from hydra_pipelines.execution.risk.gate import RiskGate
 
-        gateway = BrokerGateway(self.broker_endpoint, RiskGate(self.risk_limits))
+        endpoint = self.broker_endpoint
+        if endpoint.clearance.overridden:
+            self._note_override(endpoint)
+        gate = RiskGate(self.risk_limits, halted=lambda: self.control.kill_switch)
+        gateway = BrokerGateway(endpoint, gate)
         gateway.connect()
         return gateway
+
+    def _note_override(self, endpoint: BrokerEndpoint) -> None:
+        """That live trading stands on a reason and not on a passed paper gate, at every connect."""
+        self.control.note(
+            "paper_gate_overridden",
+            "system",
+            {
+                "why": endpoint.clearance.override_reason,
+                "paper_gate": endpoint.clearance.paper_gate.why,
+                "account": endpoint.account,
+                "port": endpoint.port,
+            },
+        )
 
     def next_session_due(self) -> date:
         """The session that a cycle without an explicit one takes.
@@ -282,6 +374,17 @@ class Desk:
         except LedgerMissing:
             return first
         return first if last is None else self.calendar.next(last)
+
+    def last_session_worked(self) -> date | None:
+        """The latest session of whose plan orders may have been sent; None before the first."""
+        from hydra_pipelines.ledger import decisions
+        from hydra_pipelines.ledger.store import LedgerMissing
+
+        try:
+            with self.ledger.snapshot() as rows:
+                return decisions.latest_worked_session(rows)
+        except LedgerMissing:
+            return None
 
     @cached_property
     def code_version(self) -> str:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from hydra_pipelines_tests.desks import CommandLine
+    from hydra_pipelines_tests.scenarios.year import Year
 
 # A desk that the person at the keyboard has set up is none of the tests' business.
 for name in list(os.environ):
@@ -83,6 +84,15 @@ def traded_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradedDesk
         )
     finally:
         shut_down(hydra.folder)
+
+
+@pytest.fixture(scope="session")
+def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
+    """A desk that traded 250 sessions of the sample; made once, in a minute. Only look at it."""
+    from hydra_pipelines_tests.scenarios.year import trade_a_year
+
+    with trade_a_year(tmp_path_factory.mktemp("a year")) as made:
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_pipelines.control import Control, ControlError, TrippedBreaker
+from hydra_pipelines.control import Control, ControlError, ControlEvent, TrippedBreaker
 
 
 @pytest.fixture
@@ -108,6 +108,8 @@ def test_processes_at_once_lose_nothing(path: Path, control: Control) -> None:
     assert sum(won) == 1, "one of them trips it, the others find it tripped"
     assert len(control.tripped()) == 41
     assert control.agent_paused
+    journal = control.journal()
+    assert len(journal) == 41 + 4 and len({e.seq for e in journal}) == 45
 
 
 def test_a_reader_does_not_wait_for_a_writer(path: Path, control: Control) -> None:
@@ -138,6 +140,9 @@ def test_what_cant_be_used_stops_trading_and_says_which_file(path: Path, tmp_pat
         lambda c: c.tripped(),
         lambda c: c.trip("drawdown", "", "2019-01-02"),
         lambda c: c.set_kill_switch(True, "stop"),
+        lambda c: c.note("looked", "user:ann", {}),
+        lambda c: c.journal(),
+        lambda c: c.store_id,
     )
     folder_in_its_place = tmp_path / "folder.sqlite"
     folder_in_its_place.mkdir()
@@ -156,3 +161,115 @@ def test_a_folder_closed_to_us_stops_trading(path: Path) -> None:
     path.parent.mkdir(mode=0o500)
     with pytest.raises(ControlError, match="nothing is traded without it"):
         Control(path).set_kill_switch(True, "stop")
+
+
+def test_a_halt_is_both_switches_or_none(control: Control, path: Path) -> None:
+    control.halt("the feed is wrong", "user:ann")
+    assert control.kill_switch and control.agent_paused
+    assert [(e.event, e.actor) for e in control.journal()] == [
+        ("kill_switch_on", "user:ann"), ("agent_paused", "user:ann"),
+    ]  # fmt: skip
+    control.set_kill_switch(False, "go")
+    control.set_agent_paused(False, "go")
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "CREATE TRIGGER half BEFORE INSERT ON journal WHEN new.event = 'agent_paused' "
+        "BEGIN SELECT RAISE(ABORT, 'half'); END"
+    )
+    connection.commit()
+    connection.close()
+    with pytest.raises(ControlError, match="half"):
+        control.halt("again", "user:ann")
+    assert not control.kill_switch and not control.agent_paused
+
+
+# the journal
+
+
+def test_every_change_is_journalled_with_who_and_why(control: Control, path: Path) -> None:
+    before = datetime.now(UTC)
+    control.set_kill_switch(True, "the feed is wrong", "user:ann")
+    control.set_agent_paused(True, "a look first", "user:ann")
+    control.trip("drawdown", "down 11 %", "2019-01-03")
+    control.trip("drawdown", "down 12 %", "2019-01-04")
+    control.reset("drawdown", "it was a split", "user:bob")
+    control.reset("drawdown")
+    control.set_kill_switch(False, "it was the clock", "user:ann")
+    control.set_agent_paused(False, "", "agent")
+    number = control.note("looked", "user:bob", {"at": "the orders", "n": 3})
+
+    journal = Control(path).journal()
+    assert [(e.event, e.actor) for e in journal] == [
+        ("kill_switch_on", "user:ann"),
+        ("agent_paused", "user:ann"),
+        ("breaker_tripped", "system"),
+        ("breaker_reset", "user:bob"),
+        ("kill_switch_off", "user:ann"),
+        ("agent_resumed", "agent"),
+        ("looked", "user:bob"),
+    ], "and what changed nothing is no entry"
+    assert journal[0].details == {"why": "the feed is wrong"}
+    assert journal[2].details == {
+        "breaker": "drawdown", "why": "down 11 %", "session": "2019-01-03",
+    }  # fmt: skip
+    assert journal[3].details["why"] == "it was a split"
+    assert journal[3].details["tripped_by"] == "down 11 %"
+    assert journal[-1].seq == number and journal[-1].details == {"at": "the orders", "n": 3}
+    assert all(before <= e.occurred_at <= datetime.now(UTC) for e in journal)
+    assert [e.seq for e in journal] == sorted({e.seq for e in journal})
+    assert control.journal(since=journal[4].seq) == journal[5:]
+    switched = control.last(ControlEvent.KILL_SWITCH_ON, ControlEvent.KILL_SWITCH_OFF)
+    assert switched == journal[4]
+    assert control.last("never seen") is None
+
+
+@pytest.mark.parametrize("change", ["UPDATE journal SET actor = 'nobody'", "DELETE FROM journal"])
+def test_the_journal_is_only_appended_to(control: Control, path: Path, change: str) -> None:
+    control.set_kill_switch(True, "stop", "user:ann")
+    journal = control.journal()
+    connection = sqlite3.connect(path)
+    with pytest.raises(sqlite3.DatabaseError, match="only appended to"):
+        connection.execute(change)
+    connection.close()
+    assert control.journal() == journal
+
+
+def test_a_change_that_cant_be_journalled_is_not_made(control: Control, path: Path) -> None:
+    control.trip("drawdown", "down 11 %", "2019-01-03")
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    connection.commit()
+    connection.close()
+    for change in (
+        lambda: control.set_kill_switch(True, "stop"),
+        lambda: control.trip("daily_loss", "down 3 %", "2019-01-03"),
+        lambda: control.reset("drawdown"),
+    ):
+        with pytest.raises(ControlError, match="full"):
+            change()
+    assert not control.kill_switch
+    assert [b.name for b in control.tripped()] == ["drawdown"]
+
+
+def test_a_store_from_before_the_journal_is_brought_forward(path: Path, control: Control) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(
+        "CREATE TABLE switches (name TEXT PRIMARY KEY, value TEXT NOT NULL, reason TEXT NOT NULL, "
+        "changed_at TEXT NOT NULL)"
+    )
+    connection.execute("INSERT INTO switches VALUES ('kill_switch', 'on', 'stop', 'then')")
+    connection.close()
+    assert control.kill_switch and control.journal() == ()
+    control.set_kill_switch(False, "go", "user:ann")
+    assert [e.event for e in control.journal()] == ["kill_switch_off"]
+
+
+def test_a_store_has_a_name_of_its_own_for_ever(control: Control, path: Path) -> None:
+    name = control.store_id
+    control.set_kill_switch(True, "stop")
+    assert Control(path).store_id == name
+    assert Control(path.with_name("other.sqlite")).store_id != name

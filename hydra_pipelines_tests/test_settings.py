@@ -20,8 +20,16 @@ from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.orders.manager import WorkSettings
 from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.execution.slippage import SlippageModel
-from hydra_pipelines.models.strategies import PARAMETERS, STATUSES, StrategySpec
-from hydra_pipelines.settings import Settings, SettingsError, StrategySettings, load_settings
+from hydra_pipelines.models.families import BUILDERS
+from hydra_pipelines.models.strategies import STATUSES, StrategySpec
+from hydra_pipelines.settings import (
+    Settings,
+    SettingsError,
+    StrategySettings,
+    load_settings,
+    place_of,
+)
+from hydra_pipelines.settings.families import FAMILIES
 
 STRATEGY: dict[str, Any] = {
     "id": "HYP-2026-001",
@@ -181,13 +189,13 @@ def test_the_checkouts_own_settings_are_sound() -> None:
 @pytest.mark.parametrize(
     ("yaml", "named"),
     [
-        ("mode: life", ["mode (in hydra.yaml)", "'dry_run', 'paper' or 'live'", "'life'"]),
-        ("broker: {prot: 1}", ["broker.prot (in hydra.yaml): there is no such setting"]),
-        ("brokers: {}", ["brokers (in hydra.yaml): there is no such setting"]),
+        ("mode: life", ["mode (hydra.yaml, line 1)", "'dry_run', 'paper' or 'live'", "'life'"]),
+        ("broker: {prot: 1}", ["broker.prot (hydra.yaml, line 1): there is no such setting"]),
+        ("brokers: {}", ["brokers (hydra.yaml, line 1): there is no such setting"]),
         ("broker: {port: 0}", ["broker.port", "greater than or equal to 1", "0"]),
         ("broker: {port: 70000}", ["broker.port", "65535"]),
         ("broker: {client_id: 0}", ["broker.client_id"]),
-        ("broker: none", ["broker (in hydra.yaml)", "'none'"]),
+        ("broker: none", ["broker (hydra.yaml, line 1)", "'none'"]),
         ("embedded: {first_session: soon}", ["embedded.first_session", "'soon'"]),
         ("embedded: {account: U123}", ["embedded.account", "'U123'"]),
         ("embedded: {cash: -1}", ["embedded.cash"]),
@@ -205,7 +213,7 @@ def test_the_checkouts_own_settings_are_sound() -> None:
         ("slippage: {y: 0}", ["slippage.y"]),
         ("ledger: {lock_timeout_s: 0}", ["ledger.lock_timeout_s"]),
         ("market: {options: 3}", ["market.options"]),
-        ("strategies: {}", ["strategies (in hydra.yaml)"]),
+        ("strategies: {}", ["strategies (hydra.yaml, line 1)"]),
         ("strategies: [{id: X}]", ["strategies.0.id", "strategies.0.title", "Field required"]),
         ("- a", ["hydra.yaml holds no settings by name, but a list"]),
         ("mode: [", ["hydra.yaml can't be read", "line 1"]),
@@ -274,7 +282,7 @@ def strategy(**change: Any) -> dict[str, Any]:
 
 def test_an_id_may_be_used_once(place: Place) -> None:
     message = place.refusal(strategies=[strategy(), strategy(status="retired")])
-    assert "strategies: id HYP-2026-001 is used more than once" in message
+    assert "strategies.1.id (in the call): HYP-2026-001 is used more than once" in message
 
 
 @given(weights=st.lists(st.floats(0.01, 1), min_size=1, max_size=6), data=st.data())
@@ -306,8 +314,13 @@ def test_ten_tenths_are_one() -> None:
         ({"features": []}, "strategies.0.features"),
         ({"label_horizon": 0}, "strategies.0.label_horizon"),
         ({"capital_weight": 0}, "strategies.0.capital_weight"),
-        ({"parameters": {"alpha": "big"}}, "strategies.0.parameters.alpha"),
-        ({"parameters": {"alpha": math.nan}}, "strategies.0.parameters.alpha"),
+        ({"parameters": {"alpha": 1}}, "strategies.0.parameters.alpha"),
+        ({"parameters": {"ic": "big"}}, "strategies.0.parameters.ic"),
+        ({"parameters": {"ic": math.nan}}, "strategies.0.parameters.ic"),
+        ({"parameters": {"ic": 2}}, "strategies.0.parameters.ic"),
+        ({"universe": []}, "strategies.0.universe"),
+        ({"universe": "AAPL"}, "strategies.0.universe"),
+        ({"universe": ["AAPL", ""]}, "strategies.0.universe.1"),
         ({"signal": {"method": "vote"}}, "strategies.0.signal.method"),
         ({"signal": {"threshold": -1}}, "strategies.0.signal.threshold"),
         ({"signal": {"top": 3}}, "strategies.0.signal.top"),
@@ -319,20 +332,104 @@ def test_a_bad_part_of_a_strategy_is_named(
     assert f"{named} (in the call)" in place.refusal(strategies=[strategy(**change)])
 
 
+STRATEGIES = """
+# two strategies
+
+strategies:
+  - id: HYP-2026-001
+    title: Ridge
+    family: ridge
+    features:
+      - return_1d
+      - return_5d
+    parameters:
+      alpha: 10
+    signal: {method: rank,
+             top_fraction: 0.2}
+    capital_weight: 0.5
+    status: deployed
+  - {id: HYP-2026-002, title: Rule, family: momentum,
+     features: [momentum_12_1_z], capital_weight: 0.5,
+     status: deployed}
+"""
+
+
 @pytest.mark.parametrize(
-    ("change", "named"),
-    [({"features": ["magic"]}, "'magic'"), ({"parameters": {"alpha": 1}}, "takes ic")],
+    ("said", "instead", "where"),
+    [
+        ("alpha: 10", "alpha: -1", "strategies.0.parameters.alpha (hydra.yaml, line 12): Input"),
+        ("alpha: 10", "lambda: 1", "strategies.0.parameters.lambda (hydra.yaml, line 12): ridge"),
+        ("alpha: 10", "max_iter: 1", "ridge takes window_sessions, half_life_sessions, alpha"),
+        ("family: ridge", "family: oak", "strategies.0.family (hydra.yaml, line 7)"),
+        ("top_fraction: 0.2", "top_fraction: 2", "signal.top_fraction (hydra.yaml, line 14)"),
+        ("    title: Ridge\n", "", "strategies.0.title (hydra.yaml, line 5): Field required"),
+        ("family: momentum,", "family: m,", "strategies.1.family (hydra.yaml, line 17)"),
+        ("status: deployed}", "status: on}", "strategies.1.status (hydra.yaml, line 19)"),
+        ("HYP-2026-002", "HYP-2026-001", "strategies.1.id (hydra.yaml, line 17): HYP-2026-001 is"),
+        ("weight: 0.5,", "weight: 0.6,", "strategies (hydra.yaml, line 4): capital_weight of"),
+    ],
 )
-def test_what_only_the_catalogue_knows_is_said_as_a_setting(
-    change: dict[str, Any], named: str
+def test_what_is_wrong_with_a_strategy_is_said_with_its_line(
+    place: Place, said: str, instead: str, where: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"strategies: strategy HYP-2026-001: .*{named}"):
-        _ = Desk(Settings(strategies=[strategy(**change)])).strategies
+    assert said in STRATEGIES
+    place.yaml(STRATEGIES.replace(said, instead))
+    assert where in place.refusal()
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "named"),
+    [
+        ("- return_5d", "- magic", r"features has 'magic'.* \(hydra.yaml, line 10\)"),
+        ("- return_5d", "- return_1d", r"features has 'return_1d' twice \(hydra.yaml, line 10\)"),
+        ("method: rank,", "method: all,", r"signal.method is 'all'.* \(hydra.yaml, line 13\)"),
+        ("[momentum_12_1_z]", "[rsi_14, macd]", r"features has 2 names.* \(hydra.yaml, line 18\)"),
+        ("title: Ridge", "title: ' '", r"title is empty \(hydra.yaml, line 6\)"),
+    ],
+)
+def test_what_only_the_models_know_is_said_with_its_line(
+    place: Place, said: str, instead: str, named: str
+) -> None:
+    assert said in STRATEGIES
+    place.yaml(STRATEGIES.replace(said, instead))
+    desk = Desk(place.load())
+    with pytest.raises(SettingsError, match=f"strategy HYP-2026-00[12]: {named}"):
+        _ = desk.strategies
+
+
+def test_a_strategy_that_is_not_deployed_can_not_stop_those_that_are(place: Place) -> None:
+    place.yaml(STRATEGIES.replace("[momentum_12_1_z]", "[magic]").replace("status: deployed}", "}"))
+    desk = Desk(place.load())
+    assert [spec.id for spec in desk.strategies] == ["HYP-2026-001"]
+    with pytest.raises(SettingsError, match=r"'magic'.*\(hydra.yaml, line 18\)"):
+        _ = desk.candidates
+
+
+def test_the_place_of_a_value_is_that_of_the_source_that_won(place: Place) -> None:
+    place.yaml(STRATEGIES)
+    assert place_of(place.root, ("strategies", 0, "features", 1)) == "hydra.yaml, line 10"
+    assert place_of(place.root, ("strategies", 0, "universe")) == "hydra.yaml, line 5"
+    assert place_of(place.root, ("risk", "drawdown")) == ""
+    place.environment(HYDRA_STRATEGIES='[{"id": "HYP-2026-009"}]')
+    assert place_of(place.root, ("strategies", 0, "id")) == "in the environment"
+
+
+def test_a_universe_is_a_list_of_symbols_or_all(place: Place) -> None:
+    for said, universe in (("all", ()), ("[KO, AAPL]", ("KO", "AAPL"))):
+        place.yaml(STRATEGIES.replace("family: ridge", f"family: ridge\n    universe: {said}"))
+        settings = place.load()
+        assert settings.strategies[0].universe == universe
+        assert Desk(settings).strategies[0].universe == universe
+        assert Settings(strategies=[s.model_dump() for s in settings.strategies]).strategies[
+            0
+        ].universe == universe  # fmt: skip
+    place.yaml(STRATEGIES.replace("family: ridge", "family: ridge\n    universe: KO"))
+    assert "universe (hydra.yaml, line 8): write a list of symbols, or all" in place.refusal()
 
 
 def test_families_and_statuses_are_those_of_the_models() -> None:
     fields = StrategySettings.model_fields
-    assert set(get_args(fields["family"].annotation)) == set(PARAMETERS)
+    assert set(get_args(fields["family"].annotation)) == set(FAMILIES) == set(BUILDERS)
     assert set(get_args(fields["status"].annotation)) == set(STATUSES)
 
 
@@ -383,6 +480,8 @@ CHANGED: dict[str, dict[str, Any]] = {
         "single_trade_loss": 0.13,
         "rejects_in_a_row": 14,
         "max_data_age_sessions": 15,
+        "auto_reset": ("drawdown", "trade_loss"),
+        "reset_margin": 0.5,
     },
     "slippage": {
         "half_spread_bps": 1.0,
@@ -392,6 +491,11 @@ CHANGED: dict[str, dict[str, Any]] = {
     },
     "execution": {"start": "10:15", "work_minutes": 45, "collar": 0.004},
 }
+BESIDE: dict[str, dict[str, Any]] = {
+    "plan": {"risk": {"max_position_weight": 0.2, "gross_cap": 1.5, "net_cap": 1.25}},
+    "risk": {"plan": {"max_positions": 9, "cash_buffer": 0.04}},
+}
+"""What a section's values above need of the others: plans keep within the gate's limits."""
 FED = {
     "plan": lambda desk: desk.plan_limits,
     "risk": lambda desk: desk.risk_limits,
@@ -418,12 +522,12 @@ def test_every_setting_of_a_section_reaches_what_it_feeds(section: str) -> None:
     changed = CHANGED[section]
     before, after = (
         FED[section](Desk(Settings())),
-        FED[section](Desk(Settings(**{section: changed}))),
+        FED[section](Desk(Settings(**{section: changed}, **BESIDE.get(section, {})))),
     )
     fields = {field.name for field in dataclasses.fields(after)}
     assert set(changed) == set(getattr(Settings(), section).__class__.model_fields)
     assert fields == set(changed) | NOT_SET_HERE[section]
-    given = getattr(Settings(**{section: changed}), section)
+    given = getattr(Settings(**{section: changed}, **BESIDE.get(section, {})), section)
     for name in changed:
         value = getattr(after, name)
         assert value != getattr(before, name), f"{name} is not passed on"
@@ -433,7 +537,8 @@ def test_every_setting_of_a_section_reaches_what_it_feeds(section: str) -> None:
 
 
 def test_the_plan_keeps_to_the_gates_limits_and_the_managers_collar() -> None:
-    limits = Desk(Settings(risk=CHANGED["risk"], execution=CHANGED["execution"])).plan_limits
+    settings = {name: CHANGED[name] for name in ("risk", "execution")}
+    limits = Desk(Settings(**settings, **BESIDE["risk"])).plan_limits
     assert limits.max_order_notional == Decimal("99999.99")
     assert limits.allow_short is True
     assert limits.price_collar == 0.004
@@ -445,14 +550,15 @@ def test_a_strategy_reaches_the_models_whole() -> None:
         label_horizon=21,
         capital_weight=0.25,
         signal={"method": "zscore", "zscore": 1.5, "allow_short": True},
+        universe=["KO", "AAPL"],
     )
     (spec,) = Desk(Settings(strategies=[given])).strategies
     assert {field.name for field in dataclasses.fields(StrategySpec)} == set(
         StrategySettings.model_fields
     )
-    for name in set(given) - {"features", "signal"}:
+    for name in set(given) - {"features", "signal", "universe"}:
         assert getattr(spec, name) == given[name]
-    assert spec.features == ("momentum_12_1_z",)
+    assert (spec.features, spec.universe) == (("momentum_12_1_z",), ("KO", "AAPL"))
     assert spec.signal == SignalRule(method="zscore", zscore=1.5, allow_short=True)
 
 
@@ -462,8 +568,88 @@ def test_values_at_their_bounds_are_no_surprise_later() -> None:
         desk = Desk(
             Settings(
                 plan={"max_position_weight": value, "turnover_band": value, "gross_cap": 10},
-                risk={"daily_loss": value, "collar_quote": value, "net_cap": 10},
+                risk={
+                    "daily_loss": value,
+                    "collar_quote": max(value, 0.05),
+                    "net_cap": 10,
+                    "gross_cap": 10,
+                    "max_position_weight": value,
+                },
                 execution={"collar": 0.05},
             )
         )
         assert desk.plan_limits.max_position_weight == desk.risk_limits.daily_loss == value
+
+
+# limits that have to fit together
+
+
+@pytest.mark.parametrize(
+    ("name", "planned", "allowed", "said"),
+    [
+        ("max_positions", 21, 20, "21 is above risk.max_positions, 20"),
+        ("max_position_weight", 0.11, 0.1, "0.11 is above risk.max_position_weight, 0.1"),
+        ("gross_cap", 1.2, 1.1, "1.2 is above risk.gross_cap, 1.1"),
+        ("net_cap", 0.6, 0.5, "0.6 is above risk.net_cap, 0.5"),
+        ("cash_buffer", 0.01, 0.02, "0.01 is below risk.cash_buffer, 0.02"),
+    ],
+)
+def test_a_plan_that_the_gate_would_deny_is_refused(
+    place: Place, name: str, planned: float, allowed: float, said: str
+) -> None:
+    place.yaml(f"risk: {{{name}: {allowed}}}\nplan:\n  {name}: {planned}\n")
+    assert f"plan.{name} (hydra.yaml, line 3): {said}" in place.refusal()
+    place.yaml(f"risk: {{{name}: {allowed}}}\nplan:\n  {name}: {allowed}\n")
+    assert getattr(place.load().plan, name) == allowed
+
+
+def test_a_collar_beyond_the_gates_is_refused(place: Place) -> None:
+    place.environment(HYDRA_EXECUTION__COLLAR="0.011")
+    message = place.refusal()
+    assert (
+        "execution.collar (in the environment): 0.011 is above risk.collar_quote, 0.01" in message
+    )
+    place.environment(HYDRA_RISK__COLLAR_QUOTE="0.011")
+    assert place.load().execution.collar == 0.011
+
+
+# what live trading and alerts need
+
+
+@pytest.mark.parametrize(
+    ("yaml", "named"),
+    [
+        (
+            "live_confirmed: true",
+            "live_confirmed (hydra.yaml, line 1) is not set there: it is HYDRA_LIVE_CONFIRMED",
+        ),
+        (
+            "\nalerts: {urls: []}",
+            "alerts.urls (hydra.yaml, line 2) is not set there: it is HYDRA_ALERTS__URLS",
+        ),
+        ("live: {accounts: [DU7]}", "DU7 is a paper account"),
+        ("live: {accounts: ['']}", "live.accounts.0"),
+        ("alerts: {rate_per_hour: 0}", "alerts.rate_per_hour"),
+        ("risk: {auto_reset: [kill_switch]}", "risk.auto_reset.0"),
+        ("risk: {reset_margin: 2}", "risk.reset_margin"),
+    ],
+)
+def test_what_a_file_may_not_say_of_live_trading_and_alerts(
+    place: Place, yaml: str, named: str
+) -> None:
+    place.yaml(yaml)
+    assert named in place.refusal()
+
+
+def test_confirmation_and_channels_come_from_the_environment_or_dotenv(place: Place) -> None:
+    place.yaml("live: {accounts: [U7], override_reason: because}\nalerts: {rate_per_hour: 3}")
+    place.dotenv("HYDRA_LIVE_CONFIRMED=true\n")
+    place.environment(HYDRA_ALERTS__URLS='["json://ann:sesame@host"]')
+    settings = place.load()
+    assert settings.live_confirmed and settings.live.accounts == ("U7",)
+    assert settings.alerts.urls[0].get_secret_value() == "json://ann:sesame@host"
+    assert settings.alerts.rate_per_hour == 3
+    assert "sesame" not in f"{settings!r} {settings}"
+    place.environment(HYDRA_ALERTS__URLS="json://ann:sesame@host")
+    message = place.refusal()
+    assert "alerts" in message and "sesame" not in message

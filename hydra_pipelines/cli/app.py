@@ -7,7 +7,20 @@ from __future__ import annotations
 
 import typer
 
-from hydra_pipelines.cli import broker, cycle, data, doctor, gateway, read
+from hydra_pipelines.cli import (
+    broker,
+    cycle,
+    data,
+    doctor,
+    fills,
+    gateway,
+    halt,
+    models,
+    orders,
+    positions,
+    read,
+    risk,
+)
 
 app = typer.Typer(
     name="hydra",
@@ -17,10 +30,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("cycle")(cycle.cycle)
+app.command("train")(models.train)
+app.command("predict")(models.predict)
+app.command("plan")(models.plan)
+app.command("models")(models.models)
+app.command("promote")(models.promote)
+app.command("rollback")(models.rollback)
 app.command("status")(read.status)
 app.command("positions")(read.positions)
 app.command("trades")(read.trades)
+app.command("fill-report")(fills.fill_report)
+app.command("calibrate-slippage")(fills.calibrate_slippage)
+app.command("sync-positions")(positions.sync_positions)
+app.command("pnl")(positions.pnl)
 app.command("doctor")(doctor.doctor)
+app.command("execute")(orders.execute)
+app.command("orders")(orders.orders)
+app.command("resolve")(orders.resolve)
+app.command("halt")(halt.halt)
+app.command("resume-trading")(halt.resume_trading)
+app.command("risk")(risk.risk)
+app.command("reset-breaker")(risk.reset_breaker)
+app.command("alert-test")(risk.alert_test)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
 app.add_typer(data.app, name="data")

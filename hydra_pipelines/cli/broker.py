@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from hydra_pipelines.cli.output import REFUSED, Json, fail, print_json, readable
 
 if TYPE_CHECKING:
     from hydra_pipelines.desk import Desk
-    from hydra_pipelines.execution.broker.diagnose import OrderTrial
+    from hydra_pipelines.execution.broker.diagnose import Finding, OrderTrial
 
 
 def check_broker(
@@ -23,13 +24,11 @@ def check_broker(
 ) -> None:
     """Check connection, account, market data and, if asked, an order; exit code 3 for trouble."""
     from hydra_pipelines.desk import Desk
-    from hydra_pipelines.execution.broker.diagnose import diagnose
 
     findings = []
     with readable_errors():
         desk = Desk.open()
-        trial = _trial(desk) if test_order else None
-        for finding in diagnose(desk.broker_endpoint, symbol=symbol, trial=trial):
+        for finding in _findings(desk, symbol, test_order):
             findings.append(finding)
             if not as_json:
                 mark = "ok   " if finding.ok else "WRONG"
@@ -41,10 +40,30 @@ def check_broker(
         fail("the broker can't be traded with, see the line marked WRONG", REFUSED)
 
 
+def _findings(desk: Desk, symbol: str, test_order: bool) -> Iterator[Finding]:
+    from hydra_pipelines.execution.broker.diagnose import Finding, diagnose
+    from hydra_pipelines.execution.broker.guard import GuardRefused
+
+    try:
+        endpoint = desk.broker_endpoint
+    except GuardRefused as error:
+        yield Finding("connection", False, str(error))
+        return
+    yield from diagnose(endpoint, symbol=symbol, trial=_trial(desk) if test_order else None)
+
+
 def _trial(desk: Desk) -> OrderTrial:
     from hydra_pipelines.execution.broker.diagnose import OrderTrial
+    from hydra_pipelines.execution.risk.latch import kind_of
     from hydra_pipelines.ledger import orders
 
     with desk.ledger.transaction() as tx:
         highest = orders.highest_order_id(tx)
-    return OrderTrial(desk.risk_limits, desk.control.kill_switch, highest)
+    return OrderTrial(
+        desk.risk_limits,
+        desk.control.kill_switch,
+        highest,
+        desk.control.agent_paused,
+        frozenset(kind_of(breaker.name) for breaker in desk.control.tripped()),
+        halted=lambda: desk.control.kill_switch,
+    )

@@ -32,6 +32,30 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something that can't be taken back; anything but yes ends the command.
+
+    yes: the person has said so already, by `--yes`. Without that and without a terminal to ask
+    on, the command refuses.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail("this needs a person's word: run it on a terminal, or add --yes", REFUSED)
+    if not typer.confirm(question, default=False, err=True):
+        fail("nothing was done", REFUSED)
+
+
+def person() -> str:
+    """Who types, as the audit trail names people."""
+    import getpass
+
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError, ImportError):
+        return "user:unknown"
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Known errors as one line and their exit code, without a stack trace."""

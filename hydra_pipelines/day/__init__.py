@@ -6,8 +6,17 @@ same inputs give the same rows, and what was executed is never made anew. No fac
 
 from hydra_pipelines.day.asking import BrokerStateUnknown
 from hydra_pipelines.day.books import sync_account, sync_positions
-from hydra_pipelines.day.models import ensure_champions, train_strategies
+from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, model_states
+from hydra_pipelines.day.models import ensure_champions, strategies_named, train_strategies
 from hydra_pipelines.day.planning import make_order_plan
+from hydra_pipelines.day.profits import tell_profits
+from hydra_pipelines.day.promotion import (
+    PromotionError,
+    promote,
+    renew_predictions,
+    rollback,
+    watch_champions,
+)
 from hydra_pipelines.day.research import (
     ingest_bars,
     make_features,
@@ -16,22 +25,53 @@ from hydra_pipelines.day.research import (
     session_members,
 )
 from hydra_pipelines.day.session import SessionRefused, check_session, is_frozen
-from hydra_pipelines.day.trading import execute_plan
+from hydra_pipelines.day.slippage import (
+    calibrate_slippage,
+    reconcile_slippage,
+    revert_calibration,
+    slippage_report,
+)
+from hydra_pipelines.day.trading import (
+    NoPlan,
+    execute_plan,
+    may_have_sent,
+    reconcile_orders,
+    require_plan,
+)
 
 __all__ = [
     "BrokerStateUnknown",
+    "ModelState",
+    "NoPlan",
+    "PromotionError",
     "SessionRefused",
+    "StrategyModel",
+    "calibrate_slippage",
     "check_session",
     "ensure_champions",
     "execute_plan",
     "ingest_bars",
     "is_frozen",
+    "look_at_registry",
     "make_features",
     "make_order_plan",
     "make_predictions",
     "make_session_signals",
+    "may_have_sent",
+    "model_states",
+    "promote",
+    "reconcile_orders",
+    "reconcile_slippage",
+    "renew_predictions",
+    "require_plan",
+    "revert_calibration",
+    "rollback",
     "session_members",
+    "slippage_report",
+    "strategies_named",
     "sync_account",
     "sync_positions",
+    "tell_profits",
     "train_strategies",
+    "watch_champions",
 ]

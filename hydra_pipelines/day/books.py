@@ -1,4 +1,8 @@
-"""The books after trading: positions, cash and the equity curve, by the broker's word."""
+"""The books after trading: positions, cash and the equity curve, by the broker's word.
+
+One reply of the broker makes them all, in one transaction. What explains a difference is in
+`explaining`; what a person corrects comes in here as a `Correction`.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +16,46 @@ from hydra_pipelines.day.asking import known, session_of
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import Account
 from hydra_pipelines.execution.positions import to_cents
-from hydra_pipelines.ledger import accounts, audit, trades
+from hydra_pipelines.ledger import accounts, audit, decisions, trades
 from hydra_pipelines.ledger.audit import AuditEvent
 
 if TYPE_CHECKING:
-    from hydra_pipelines.execution.positions import Break
+    from hydra_pipelines.day.explaining import Correction
+    from hydra_pipelines.execution.breaks import Break
 
 
 @dataclass(frozen=True)
 class PositionsResult:
+    """breaks: differences that nothing explains. explained: those that are booked now. account:
+    the session's row of the equity curve."""
+
     as_of: date
     positions: tuple[Mapping[str, Any], ...]
     breaks: tuple[Break, ...]
+    explained: tuple[Break, ...]
+    account: Mapping[str, Any]
 
 
 def sync_positions(
-    desk: Desk, session: date, run_id: str, *, dry_run: bool = False
+    desk: Desk,
+    session: date,
+    run_id: str,
+    *,
+    dry_run: bool = False,
+    correction: Correction | None = None,
 ) -> PositionsResult:
-    """Replace the live positions by the broker's, and compare them with the journal.
+    """Replace the live positions by the broker's, compare them with the journal, write the curve.
 
-    Embedded, the execution session is first brought to its close. An incomplete reply of the
-    broker changes nothing and raises BrokerStateUnknown.
+    session: whose orders are looked at for what is missing. Embedded, its execution session is
+    first brought to its close, once the plan has been worked. An incomplete reply of the broker
+    changes nothing and raises BrokerStateUnknown. correction: what a person says of a difference;
+    raises CorrectionRefused, and changes nothing, where it does not make it smaller.
     """
+    from hydra_pipelines.day.explaining import Reply, explain
     from hydra_pipelines.execution.orders.book import OrderBook
-    from hydra_pipelines.execution.positions import find_breaks, fold_fills, live_positions
+    from hydra_pipelines.execution.positions import fold_fills, live_positions
 
-    if desk.clock.moves_by_waiting and not desk.sends_nothing(dry_run):
+    if desk.clock.moves_by_waiting and not desk.sends_nothing(dry_run) and _worked(desk, session):
         desk.clock.wait_until(desk.calendar.close(desk.calendar.next(session)))
     with desk.broker() as broker:
         broker.broker_time()
@@ -54,18 +72,30 @@ def sync_positions(
         )
         book.commit(as_of)
         with desk.ledger.transaction() as tx:
-            lots = fold_fills(trades.fills(tx, account.account))
-            rows = live_positions(account, positions, lots)
+            reply = Reply(account, positions, executions, as_of)
+            found = explain(desk, tx, reply, book, correction, run_id)
+            rows = live_positions(account, positions, fold_fills(trades.fills(tx, account.account)))
             accounts.replace_positions(tx, account.account, as_of, rows)
-            breaks = find_breaks(positions, lots, account.cash, accounts.cash(tx, account.account))
+            curve_row = _record_account(tx, account, as_of)
+            open_ones = [b for b in found if not b.explained]
             audit.log(
                 tx,
                 AuditEvent.POSITION_SYNCED,
-                {"as_of": as_of, "positions": len(rows), "breaks": [str(b) for b in breaks]},
+                {"as_of": as_of, "positions": len(rows), "breaks": [str(b) for b in open_ones]},
                 run_id=run_id,
             )
         desk.ledger.publish()
-    return PositionsResult(as_of, tuple(rows), tuple(breaks))
+    explained = tuple(b for b in found if b.explained)
+    return PositionsResult(as_of, tuple(rows), tuple(open_ones), explained, curve_row)
+
+
+def _worked(desk: Desk, session: date) -> bool:
+    """Whether the session's plan needs no more of its execution session."""
+    if not desk.ledger.path.exists():
+        return False
+    with desk.ledger.transaction() as tx:
+        plan = decisions.plan(tx, session)
+    return plan is not None and plan["status"] in ("done", "expired")
 
 
 @dataclass(frozen=True)
@@ -77,16 +107,21 @@ class AccountResult:
 
 
 def sync_account(desk: Desk) -> AccountResult:
-    """Write the session's row of the equity curve from the broker's account."""
-    with desk.broker() as broker:
-        account = known(broker.account(), "account")
+    """The session's row of the equity curve, as it was written with the positions.
+
+    Read from the broker where there is none of this session yet.
+    """
     as_of = session_of(desk)
-    with desk.ledger.session():
+    with desk.broker() as broker, desk.ledger.session():
         with desk.ledger.transaction() as tx:
-            row = _record_account(tx, account, as_of)
-            curve = tuple(accounts.snapshots(tx, account.account))
-        desk.ledger.publish()
-    return AccountResult(row, curve)
+            curve = accounts.snapshots(tx, broker.account_id)
+        if not curve or curve[-1]["session"] != as_of:
+            account = known(broker.account(), "account")
+            with desk.ledger.transaction() as tx:
+                _record_account(tx, account, as_of)
+                curve = accounts.snapshots(tx, broker.account_id)
+            desk.ledger.publish()
+    return AccountResult(curve[-1], tuple(curve))
 
 
 def open_books(desk: Desk, tx: Any, account: Account, session: date) -> None:

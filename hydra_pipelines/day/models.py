@@ -1,54 +1,76 @@
-"""Champions of the strategies: the first one of each, and training of those that follow."""
+"""Training: the first version of a strategy, and those that come after and wait.
+
+A strategy is trained and promoted by the desk itself only once, when it has neither a version nor a
+history. One that had a champion and lost it stops until a person decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
+from hydra_pipelines.day.champions import (
+    ModelState,
+    look_at_registry,
+    moving,
+    word_of,
+    write_moves,
+)
+from hydra_pipelines.day.promotion import UnknownStrategy, move_champion
 from hydra_pipelines.desk import Desk
-from hydra_pipelines.ledger import audit, decisions
-from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger import decisions
 
 if TYPE_CHECKING:
     from hydra_pipelines.models.registry import ChampionRef
+    from hydra_pipelines.models.strategies import StrategySpec
+
+Say = Callable[[str], None]
+FIRST = "first version of the strategy"
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What a strategy trades with, or why it can't."""
+    """What a strategy trades with, or why it can't; `ref` is None then."""
 
     strategy_id: str
     ref: ChampionRef | None
     error: str | None
     trained: bool = False
+    state: ModelState = ModelState.READY
 
 
-def ensure_champions(
-    desk: Desk, session: date, say: Callable[[str], None] = lambda _: None
-) -> tuple[Champion, ...]:
+def ensure_champions(desk: Desk, session: date, say: Say = lambda _: None) -> tuple[Champion, ...]:
     """The champion of each deployed strategy; one that never had any is trained and promoted.
 
-    A strategy that fails is returned with its error and leaves the others as they are.
+    Looks at the registry first, so that what was moved by hand is in the history before its model
+    predicts. A strategy that can't trade is returned with its state and leaves the others alone.
     """
-    from hydra_pipelines.models.registry import RegistryError
-    from hydra_pipelines.models.training import TrainingError
-
-    out = []
     _ensure_registry(desk)
+    looked = {model.strategy_id: model for model in look_at_registry(desk)}
+    trained = {}
     for spec in desk.strategies:
-        try:
-            ref = desk.registry.champion(spec.id)
-            trained = ref is None
-            if ref is None:
-                say(f"{spec.id}: no champion yet, training as of {session}")
-                _train_one(desk, spec.id, session, promote_because="first version of the strategy")
-                ref = desk.registry.require_champion(spec.id)
-            out.append(Champion(spec.id, ref, None, trained))
-        except (RegistryError, TrainingError) as error:
-            say(f"{spec.id}: {error}")
-            out.append(Champion(spec.id, None, str(error)))
+        if looked[spec.id].state is ModelState.UNTRAINED:
+            say(f"{spec.id}: no champion yet, training as of {session}")
+            trained[spec.id] = _first_version(desk, spec, session)
+    if trained:
+        looked = {model.strategy_id: model for model in look_at_registry(desk)}
+    out = []
+    for spec in desk.strategies:
+        model, error = looked[spec.id], trained.get(spec.id)
+        if not model.ready:
+            say(f"{spec.id}: {error or model.why}")
+        out.append(
+            Champion(
+                strategy_id=spec.id,
+                ref=model.ref if model.ready else None,
+                error=None if model.ready else error or model.why,
+                trained=spec.id in trained and error is None,
+                state=model.state,
+            )
+        )
     return tuple(out)
 
 
@@ -59,49 +81,147 @@ class TrainedVersion:
     mlflow_run_id: str
     figures: Mapping[str, float]
     promoted: bool
+    gate: str = ""
+    """The promotion gate's word; empty where it was not asked."""
 
 
 def train_strategies(
-    desk: Desk, session: date, say: Callable[[str], None] = lambda _: None
+    desk: Desk, session: date, say: Say = lambda _: None, only: Sequence[str] = ()
 ) -> tuple[TrainedVersion, ...]:
-    """Train every deployed strategy as of the session.
+    """Train strategies as of the session: those named, or every deployed one.
 
-    The first version of a strategy is promoted; any later one becomes `challenger` and waits for
-    a person.
+    The first version of a deployed strategy is promoted; any other one becomes `challenger`, is
+    judged by the promotion gate and waits for a person. Raises UnknownStrategy for a name that no
+    strategy has.
     """
     from hydra_pipelines.models.registry import CHALLENGER
 
-    out = []
+    chosen = strategies_named(desk, only)
     _ensure_registry(desk)
-    for spec in desk.strategies:
+    looked = {model.strategy_id: model for model in look_at_registry(desk)}
+    out = []
+    for spec in chosen:
+        model = looked[spec.id]
         say(f"{spec.id}: training as of {session}")
-        first = desk.registry.champion(spec.id) is None
-        made = _train_one(
-            desk,
-            spec.id,
-            session,
-            promote_because="first version of the strategy" if first else None,
-        )
-        if not first:
+        if model.state is ModelState.UNTRAINED and model.deployed:
+            made = _begin_and_promote(desk, spec, session, report=True)
+        else:
+            made = _train_one(desk, spec, session, report=True)
+        if not made.promoted:
             desk.registry.set_alias(spec.id, CHALLENGER, made.version)
+            made = replace(made, gate=_judge(desk, made, say))
         out.append(made)
+    desk.ledger.publish()
     return tuple(out)
 
 
+def _judge(desk: Desk, made: TrainedVersion, say: Say) -> str:
+    """The promotion gate's word on a challenger, also written where a person promotes it."""
+    from hydra_pipelines.day.gating import judge_version
+    from hydra_pipelines.models.registry import RegistryError
+    from hydra_pipelines.models.strategies import StrategyError
+    from hydra_pipelines.models.training import TrainingError
+
+    try:
+        verdict = judge_version(desk, made.strategy_id, made.version, say)
+    except (RegistryError, TrainingError, StrategyError) as error:
+        # The version is made and waits; a person sees that nothing speaks for it.
+        say(f"{made.strategy_id}: the gate can't judge version {made.version}: {error}")
+        return f"not judged: {error}"
+    return "not judged: there is no champion" if verdict is None else verdict.message
+
+
+def strategies_named(desk: Desk, only: Sequence[str]) -> tuple[StrategySpec, ...]:
+    """The strategies by their ids, those in research too; without ids, the deployed ones.
+
+    Raises UnknownStrategy for an id that no strategy has.
+    """
+    if not only:
+        return desk.strategies
+    known = {spec.id: spec for spec in desk.candidates}
+    for name in only:
+        if name not in known:
+            raise UnknownStrategy(
+                f"there is no strategy {name!r} in hydra.yaml; there are {', '.join(known)}"
+            )
+    return tuple(known[name] for name in dict.fromkeys(only))
+
+
 def _ensure_registry(desk: Desk) -> None:
+    """Make the registry where there is none and never was one."""
+    if desk.registry.exists():
+        return
+    if any(model.seq is not None for model in look_at_registry(desk, verify=False)):
+        # It was there once. An empty one in its place would look as if all was deleted.
+        return
     # The first initialisation must be over before anything else looks at the store.
-    if not desk.registry.exists():
-        desk.registry.initialise()
+    desk.registry.initialise()
+
+
+def _first_version(desk: Desk, spec: StrategySpec, session: date) -> str | None:
+    """Train and promote; returns what went wrong, or None."""
+    from hydra_pipelines.models.registry import RegistryError
+    from hydra_pipelines.models.training import TrainingError
+
+    try:
+        _begin_and_promote(desk, spec, session)
+    except (RegistryError, TrainingError, decisions.VersionConflict) as error:
+        return str(error)
+    return None
+
+
+def _begin_and_promote(
+    desk: Desk, spec: StrategySpec, session: date, *, report: bool = False
+) -> TrainedVersion:
+    """The first version: what is intended is in the history before the training begins.
+
+    So a crash after the version was registered leaves a strategy that goes on by itself, not one
+    with a version that nobody ever promoted.
+    """
+    from hydra_pipelines.models.history import Kind
+
+    move_id = _intend_first_version(desk, spec.id)
+    made = _train_one(desk, spec, session, report=report)
+    with moving(desk):
+        if desk.registry.champion(spec.id) is not None:
+            # Somebody was faster.
+            return made
+        move_champion(desk, spec.id, made.version, Kind.FIRST_VERSION, "system", FIRST, {}, move_id)
+    return TrainedVersion(spec.id, made.version, made.mlflow_run_id, made.figures, promoted=True)
+
+
+def _intend_first_version(desk: Desk, strategy_id: str) -> str:
+    """Write the intention, or find the one of a run that ended before; its move id."""
+    from hydra_pipelines.models.history import Kind, Move, Stage
+
+    with moving(desk), desk.ledger.transaction() as tx:
+        pending = word_of(tx, strategy_id).pending
+        if pending is not None and pending.kind is Kind.FIRST_VERSION:
+            return pending.move_id
+        move_id = uuid.uuid4().hex
+        move = Move(
+            move_id=move_id,
+            strategy_id=strategy_id,
+            kind=Kind.FIRST_VERSION,
+            stage=Stage.INTENDED,
+            from_version=None,
+            to_version=None,
+            previous_version=None,
+            actor="system",
+            reason=FIRST,
+        )
+        write_moves(tx, [move])
+        return move_id
 
 
 def _train_one(
-    desk: Desk, strategy_id: str, session: date, promote_because: str | None
+    desk: Desk, spec: StrategySpec, session: date, *, report: bool = False
 ) -> TrainedVersion:
+    """A new version, in the registry and the ledger. report: vectorbt's too, which takes long."""
     from hydra_pipelines.features.panel import read_features
     from hydra_pipelines.market.ingest import bar_panel
     from hydra_pipelines.models.training import train
 
-    spec = next(s for s in desk.strategies if s.id == strategy_id)
     made = train(
         spec,
         read_features(desk.features, last=session),
@@ -109,12 +229,13 @@ def _train_one(
         session,
         desk.registry,
         code_version=desk.code_version,
+        report=report,
     )
     with desk.ledger.transaction() as tx:
         decisions.record_model_version(
             tx,
             {
-                "strategy_id": strategy_id,
+                "strategy_id": spec.id,
                 "version": made.version,
                 "mlflow_run_id": made.run_id,
                 "artifact_sha256": made.sha256,
@@ -124,19 +245,4 @@ def _train_one(
                 "metrics": dict(made.figures),
             },
         )
-    if promote_because:
-        # The version is in the ledger before it can trade; its record can't be lost to a crash.
-        moved = desk.registry.promote(strategy_id, made.version)
-        with desk.ledger.transaction() as tx:
-            decisions.record_promotion(
-                tx, strategy_id, moved.previous, made.version, "system", promote_because
-            )
-            audit.log(
-                tx,
-                AuditEvent.MODEL_PROMOTED,
-                {"from": moved.previous, "to": made.version, "reason": promote_because},
-                strategy_id=strategy_id,
-            )
-    return TrainedVersion(
-        strategy_id, made.version, made.run_id, made.figures, promote_because is not None
-    )
+    return TrainedVersion(spec.id, made.version, made.run_id, made.figures, promoted=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
     from hydra_pipelines.execution.orders.review import MarketFacts
+    from hydra_pipelines.execution.orders.routing import RoutingRule
 
 VOLATILITY_SESSIONS = 63
 ADV_SESSIONS = 21
@@ -62,7 +64,9 @@ def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = F
         inputs = _plan_inputs(desk, session, account, positions, working)
         plan = make_plan(inputs, desk.plan_limits, desk.slippage)
         violations = tuple(plan_violations(plan, inputs, desk.plan_limits))
-        header, rows, notes = _plan_records(plan, inputs, desk.sends_nothing(dry_run))
+        header, rows, notes = _plan_records(
+            plan, inputs, desk.work.rule, desk.sends_nothing(dry_run)
+        )
         if not violations:
             with desk.ledger.transaction() as tx:
                 open_books(desk, tx, account, session)
@@ -79,12 +83,16 @@ def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = F
 
 
 def market_facts(desk: Desk, session: date) -> dict[str, MarketFacts]:
-    """Last close and average daily volume of every symbol with a price on the session."""
+    """Last close, average daily volume and volatility of every symbol with a price then."""
     from hydra_pipelines.execution.orders.review import MarketFacts
 
-    close, _, adv, symbols = _history(desk, session)
+    close, sigma, adv, symbols = _history(desk, session)
     return {
-        symbol: MarketFacts(Decimal(repr(float(close[i]))), None if adv[i] != adv[i] else adv[i])
+        symbol: MarketFacts(
+            Decimal(repr(float(close[i]))),
+            None if adv[i] != adv[i] else float(adv[i]),
+            None if sigma[i] != sigma[i] else float(sigma[i]),
+        )
         for i, symbol in enumerate(symbols)
         if close[i] == close[i]
     }
@@ -169,7 +177,7 @@ def _strategy_views(
         stored = decisions.signals(tx, session)
     column = {symbol: i for i, symbol in enumerate(symbols)}
     views = []
-    for strategy in desk.settings.deployed:
+    for strategy in desk.strategies:
         mine = [row for row in stored if row["strategy_id"] == strategy.id]
         values = np.zeros(len(symbols), dtype=np.int8)
         known = np.zeros(len(symbols), dtype=bool)
@@ -180,7 +188,7 @@ def _strategy_views(
             StrategyView(
                 strategy_id=strategy.id,
                 capital_weight=strategy.capital_weight,
-                universe=np.isfinite(prices),
+                universe=np.isfinite(prices) & np.array([strategy.trades(s) for s in symbols]),
                 signals=Signals(values, known) if mine else None,
             )
         )
@@ -188,8 +196,11 @@ def _strategy_views(
 
 
 def _plan_records(
-    plan: OrderPlan, inputs: PlanInputs, dry_run: bool
+    plan: OrderPlan, inputs: PlanInputs, rule: RoutingRule, dry_run: bool
 ) -> tuple[dict[str, Any], tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    from hydra_pipelines.execution.orders.routing import choose_route
+
+    adv = dict(zip(inputs.symbols, inputs.adv.tolist(), strict=True))
     held = dict(zip(inputs.symbols, inputs.positions.tolist(), strict=True))
     header = {
         "plan_id": plan.plan_id,
@@ -214,8 +225,9 @@ def _plan_records(
             "reference_price": row.reference_price,
             "notional": row.notional,
             "predicted_slippage_bps": row.predicted_slippage_bps,
-            "routing": row.routing,
+            "routing": choose_route(row.symbol, row.quantity, adv[row.symbol], rule).algo.value,
             "strategies": ",".join(_strategies_behind(row.strategies)),
+            "strategy_shares": json.dumps(dict(row.strategies)),
         }
         for row in plan.rows
     )

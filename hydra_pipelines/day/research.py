@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, word_of
 from hydra_pipelines.day.session import is_frozen
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import audit, decisions
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hydra_pipelines.features.panel import FeatureReport
     from hydra_pipelines.market.ingest import IngestReport
     from hydra_pipelines.market.quality import Finding
+    from hydra_pipelines.models.registry import ChampionRef
 
 CHECKED_SESSIONS = 63
 """How many sessions back the daily quality checks look."""
@@ -95,17 +97,26 @@ class PredictionsResult:
 
 
 def make_predictions(desk: Desk, session: date, run_id: str) -> PredictionsResult:
-    """Predict the session's universe with each deployed strategy's champion.
+    """Predict the session's universe with the version that the history names, strategy by strategy.
+
+    Looks at the registry first. Where the predictions differ from those stored, what was made of
+    these is removed: the session's signals and its draft plan.
 
     status: `success`, `partial_failure` (others go on) or `no_deployed_strategies`.
     """
     if is_frozen(desk, session):
         return _stored_predictions(desk, session)
+    models = {model.strategy_id: model for model in look_at_registry(desk, verify=False)}
+    # While the ledger is ours nobody writes into the history, so what predicts is what it names.
     with desk.ledger.session():
-        return _predict(desk, session, run_id)
+        if is_frozen(desk, session):
+            return _stored_predictions(desk, session)
+        return _predict(desk, session, run_id, models)
 
 
-def _predict(desk: Desk, session: date, run_id: str) -> PredictionsResult:
+def _predict(
+    desk: Desk, session: date, run_id: str, models: Mapping[str, StrategyModel]
+) -> PredictionsResult:
     from hydra_pipelines.decision.predict import PredictionError, predict
     from hydra_pipelines.features.panel import FeatureError, read_features
     from hydra_pipelines.models.registry import RegistryError
@@ -117,11 +128,16 @@ def _predict(desk: Desk, session: date, run_id: str) -> PredictionsResult:
     left_out: dict[str, tuple[str, ...]] = {}
     for spec in desk.strategies:
         try:
-            ref = desk.registry.require_champion(spec.id)
-            with desk.ledger.transaction() as tx:
-                known = decisions.model_version(tx, spec.id, ref.version)
-            model = desk.registry.load_inference(ref, known["artifact_sha256"] if known else None)
-            made = predict(model, panel.values[-1], panel.names, panel.symbols, members)
+            ref, recorded = _named_by_history(desk, models[spec.id])
+            model = desk.registry.load_inference(ref, recorded)
+            made = predict(
+                model,
+                panel.values[-1],
+                panel.names,
+                panel.symbols,
+                [symbol for symbol in members if spec.trades(symbol)],
+                in_order=spec.signal.method != "all",
+            )
         except (RegistryError, PredictionError, FeatureError) as error:
             failures[spec.id] = str(error)
             continue
@@ -139,6 +155,11 @@ def _predict(desk: Desk, session: date, run_id: str) -> PredictionsResult:
             )
         )
     with desk.ledger.transaction() as tx:
+        changed = _keys(decisions.predictions(tx, session)) != _keys(
+            {"strategy_id": name, **row} for name, made in rows.items() for row in made
+        )
+        if changed:
+            decisions.drop_derived(tx, session)
         decisions.replace_predictions(tx, session, rows)
         for strategy_id, made_rows in rows.items():
             audit.log(
@@ -153,10 +174,35 @@ def _predict(desk: Desk, session: date, run_id: str) -> PredictionsResult:
                 strategy_id=strategy_id,
                 run_id=run_id,
             )
+    if changed:
+        # For readers, and for those who look whether a promotion was followed.
+        desk.ledger.publish()
     status = "partial_failure" if failures else "success"
     if not desk.strategies:
         status = "no_deployed_strategies"
     return PredictionsResult(status, rows, failures, left_out, kept=False)
+
+
+def _named_by_history(desk: Desk, model: StrategyModel) -> tuple[ChampionRef, str]:
+    """The version that trades, and the recorded hash of its arrays. Raises RegistryError."""
+    from hydra_pipelines.models.registry import NoChampion
+
+    with desk.ledger.transaction() as tx:
+        word = word_of(tx, model.strategy_id)
+    moved = word.champion != model.champion and model.state is not ModelState.REGISTRY_DOWN
+    if moved and word.champion in word.hashes:
+        # Since we looked.
+        ref = desk.registry.version(model.strategy_id, word.champion)
+    elif moved or model.ref is None or not model.ready:
+        raise NoChampion(f"{model.state}: {model.why or 'its champion was moved just now'}")
+    else:
+        ref = model.ref
+    return ref, word.hashes[ref.version]
+
+
+def _keys(rows: Iterable[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
+    names = ("strategy_id", "symbol", "prediction", "model_version")
+    return {tuple(row[name] for name in names) for row in rows}
 
 
 def _stored_predictions(desk: Desk, session: date) -> PredictionsResult:

@@ -87,7 +87,6 @@ class PlanRow(NamedTuple):
     reference_price: Decimal
     notional: Decimal
     predicted_slippage_bps: float
-    routing: str
     strategies: tuple[tuple[str, float], ...]
 
     @property
@@ -260,7 +259,6 @@ def _rows(
         map(mul, map(Decimal, prices.tolist()), repeat(_UNIT)),
         map(mul, map(Decimal, values.tolist()), repeat(_UNIT)),
         np.asarray(costs).tolist(),
-        ["marketable_limit"] * len(names),
         _attribution(inputs.targets, names),
         strict=True,
     )

@@ -44,10 +44,14 @@ def predict(
     names: Sequence[str],
     symbols: Sequence[str],
     members: Sequence[str],
+    *,
+    in_order: bool = True,
 ) -> Predictions:
     """Predict the members of the session.
 
     features: float64 (F, N), rows in the order of `names`, columns in the order of `symbols`.
+    in_order: False where the signals do not depend on which name is predicted higher (method
+    `all`): then all predictions may be the same.
     Raises PredictionError for a feature that the session doesn't have, for no predictable member,
     and for predictions that are not finite or all the same.
     """
@@ -58,6 +62,8 @@ def predict(
             f"the model wants {', '.join(lacking)}, which the feature lake does not have: "
             "train it again on today's catalogue, or bring the feature back"
         )
+    if not members:
+        raise PredictionError("no symbol of its universe is a member of the session")
     columns = {symbol: i for i, symbol in enumerate(symbols)}
     wanted = [columns[symbol] for symbol in members]
     matrix = features[[rows[name] for name in model.features]][:, wanted].T
@@ -68,7 +74,7 @@ def predict(
     values, probability_up = model.predict(np.ascontiguousarray(matrix[complete]))
     if not (np.isfinite(values).all() and np.isfinite(probability_up).all()):
         raise PredictionError("the model gave predictions that are not finite")
-    if len(values) > 1 and float(values.max() - values.min()) == 0.0:
+    if in_order and len(values) > 1 and float(values.max() - values.min()) == 0.0:
         raise PredictionError(f"the model predicts {values[0]:g} for every member")
     return Predictions(
         symbols=tuple(m for m, whole in zip(members, complete, strict=True) if whole),

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-SignalMethod = Literal["rank", "threshold", "zscore"]
+SignalMethod = Literal["rank", "threshold", "zscore", "all"]
 
 # Lets 0.29 * 100 = 28.999999999999996 count as the 29 names that were meant.
 _COUNT_TOLERANCE = 1e-9
@@ -37,6 +37,8 @@ class SignalRule:
         `threshold`: long above `threshold`, short below `-threshold` (in the prediction's unit).
         `zscore`: long where (prediction - mean) / population standard deviation over the names
         with a prediction is above `zscore`, short where below `-zscore`.
+        `all`: every name with a prediction is long, whatever it is; for models that put names in
+        no order, such as equal weight.
     allow_short: without it every short signal is 0, by every method.
     """
 
@@ -48,9 +50,9 @@ class SignalRule:
     allow_short: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in ("rank", "threshold", "zscore"):
+        if self.method not in ("rank", "threshold", "zscore", "all"):
             raise ValueError(
-                f"signal method {self.method!r} is not known; use rank, threshold or zscore"
+                f"signal method {self.method!r} is not known; use rank, threshold, zscore or all"
             )
         for name in ("top_fraction", "bottom_fraction"):
             value = getattr(self, name)
@@ -92,7 +94,9 @@ def make_signals(predictions: np.ndarray, rule: SignalRule) -> Signals:
     values = np.zeros(predictions.shape, dtype=np.int8)
     present = predictions[known]
     if len(present):
-        if rule.method == "rank":
+        if rule.method == "all":
+            values[known] = 1
+        elif rule.method == "rank":
             values[known] = _by_rank(present, rule)
         elif rule.method == "threshold":
             values[known] = _beyond(present, rule.threshold)

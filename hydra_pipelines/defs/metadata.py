@@ -54,9 +54,14 @@ def line_plot(values: Sequence[float], labels: Sequence[str], title: str) -> dg.
         f"{html.escape(labels[-1])}</text>"
         "</svg>"
     )
-    image = base64.b64encode(svg.encode()).decode()
+    return image(svg, title)
+
+
+def image(svg: str, title: str) -> dg.MetadataValue:
+    """SVG text as an image in Markdown; title is what is read where it isn't shown."""
+    data = base64.b64encode(svg.encode()).decode()
     alternative = re.sub(r"([\\\[\]])", r"\\\1", title)
-    return dg.MetadataValue.md(f"![{alternative}](data:image/svg+xml;base64,{image})")
+    return dg.MetadataValue.md(f"![{alternative}](data:image/svg+xml;base64,{data})")
 
 
 def _cell(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Positions: folded from the fill journal, read from the broker, and compared share by share.
+"""Positions: folded from the fill journal at average cost, and read from the broker.
 
-Pure. The broker's reply decides what is held; the journal explains it. A difference between the
-two is a finding with both numbers, never corrected in silence.
+Pure. The broker's reply decides what is held; the journal explains it. Where the two differ is the
+business of `breaks`, profit by lots that of `lots`.
 """
 
 from __future__ import annotations
@@ -34,24 +34,20 @@ class Lot:
     strategies: str = ""
 
 
-@dataclass(frozen=True)
-class Break:
-    """A difference between our books and the broker's."""
-
-    what: str
-    ours: Decimal
-    brokers: Decimal
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.ours} in the journal, {self.brokers} at the broker"
-
-
 def fold_fills(fills: Iterable[Mapping[str, Any]]) -> dict[str, Lot]:
-    """Open positions by symbol after `fills` (rows of the journal, oldest first)."""
+    """Open positions by symbol after `fills` (rows of `trades.fills`, oldest first)."""
     lots: dict[str, Lot] = {}
     for fill in fills:
+        kind = fill.get("kind")
+        if kind == "symbol_change":
+            if fill["from_symbol"] is not None and fill["from_symbol"] in lots:
+                lots[fill["symbol"]] = lots.pop(fill["from_symbol"])
+            continue
         lot = lots.setdefault(fill["symbol"], Lot())
         signed = fill["quantity"] if fill["side"] == "BUY" else -fill["quantity"]
+        if kind == "split":
+            lot.quantity += signed
+            continue
         fee = fill["commission"] or Decimal(0)
         if lot.quantity * signed >= 0:
             lot.quantity += signed
@@ -115,38 +111,25 @@ def live_positions(
     return rows
 
 
-def find_breaks(
-    positions: Iterable[Position],
-    lots: Mapping[str, Lot],
-    broker_cash: Decimal,
-    our_cash: Decimal | None,
-) -> list[Break]:
-    """Where the journal and the broker differ: shares by symbol, and cash to the cent."""
-    held = {p.symbol: p.quantity for p in positions}
-    breaks = [
-        Break(
-            f"shares of {symbol}",
-            Decimal(lots[symbol].quantity if symbol in lots else 0),
-            Decimal(held.get(symbol, 0)),
-        )
-        for symbol in sorted(held.keys() | lots.keys())
-        if held.get(symbol, 0) != (lots[symbol].quantity if symbol in lots else 0)
-    ]
-    if our_cash is not None and to_cents(our_cash) != to_cents(broker_cash):
-        breaks.append(Break("cash", to_cents(our_cash), to_cents(broker_cash)))
-    return breaks
-
-
 def worst_realised_loss(fills: Iterable[Mapping[str, Any]], session: date) -> Decimal:
     """The largest loss (USD, positive) that one fill of a session realised; 0 where none did.
 
-    fills: rows of the journal, oldest first; measured against average cost, commissions included.
+    fills: rows of `trades.fills`, oldest first; measured against average cost, commissions
+    included. A split realises nothing.
     """
     lots: dict[str, tuple[int, Decimal]] = {}
     worst = Decimal(0)
     for fill in fills:
+        kind = fill.get("kind")
+        if kind == "symbol_change":
+            if fill["from_symbol"] is not None and fill["from_symbol"] in lots:
+                lots[fill["symbol"]] = lots.pop(fill["from_symbol"])
+            continue
         held, cost = lots.get(fill["symbol"], (0, Decimal(0)))
         signed = fill["quantity"] if fill["side"] == "BUY" else -fill["quantity"]
+        if kind == "split":
+            lots[fill["symbol"]] = (held + signed, cost if held + signed else Decimal(0))
+            continue
         fee = fill["commission"] or Decimal(0)
         if held * signed < 0:
             closed = min(abs(signed), abs(held))

@@ -6,9 +6,10 @@ does not. Everything is a pure function. Slippage is signed so that positive is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,23 +28,31 @@ _BPS = 10_000.0
 class SlippageModel:
     """The square-root law of market impact.
 
-        cost = half spread + y * sigma_daily * sqrt(quantity / ADV)
+        cost = half spread + beyond spread + y * sigma_daily * sqrt(quantity / ADV)
 
     Torre, "Barra Market Impact Model Handbook" (1997); Tóth et al., "Anomalous price impact and
     the critical nature of liquidity in financial markets", Physical Review X 1, 021006 (2011),
     who find y of order 1.
 
-    half_spread_bps: half of the quoted spread, in basis points of the price.
+    half_spread_bps: half of the quoted spread, in basis points of the price, where no quote is
+        known; an order that is about to be sent has one, and its own is taken.
     y: coefficient of the impact, without a unit.
     assumed_adv_usd: average daily value traded, in USD, where the volume is not known (NaN, or
         below one share); the share count is this divided by the price.
     assumed_sigma_daily: daily volatility (0.02 is 2 %) where it is not known (NaN).
+    beyond_spread_bps: what orders cost beyond half spread and impact, by calibration; negative for
+        a way of working that rests and so pays less than the half spread. 0 before any.
+    by_algo: the same for single ways of working, as (name, basis points).
+
+    No prediction is below 0: the desk doesn't count on being paid for trading.
     """
 
     half_spread_bps: float = 2.0
     y: float = 0.7
     assumed_adv_usd: float = 500_000_000.0
     assumed_sigma_daily: float = 0.02
+    beyond_spread_bps: float = 0.0
+    by_algo: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, lowest_allowed in (
@@ -58,6 +67,9 @@ class SlippageModel:
                 raise ValueError(
                     f"slippage model: {name} is {value}; it must be finite and {bound}"
                 )
+        for name, value in (("beyond_spread_bps", self.beyond_spread_bps), *self.by_algo):
+            if not np.isfinite(value):
+                raise ValueError(f"slippage model: {name} is {value}; it must be finite")
 
     def predict_bps(
         self,
@@ -65,13 +77,28 @@ class SlippageModel:
         price: np.ndarray | float,
         sigma_daily: np.ndarray | float,
         adv: np.ndarray | float,
+        *,
+        algo: str | None = None,
+        quoted_half_spread_bps: np.ndarray | float = np.nan,
     ) -> np.ndarray:
         """Expected cost in basis points of the price, float64 of the inputs' common shape.
 
         quantity: shares (its sign doesn't matter). price: USD. sigma_daily: 0.02 is 2 %.
-        adv: shares a day. `float(...)` of the result for a single order.
+        adv: shares a day. algo: how the orders will be worked, None where that is not decided yet.
+        quoted_half_spread_bps: NaN where not known. `float(...)` of the result for a single order.
         Raises ValueError for a price that is not a finite number above 0.
         """
+        impact = self.unit_impact_bps(quantity, price, sigma_daily, adv)
+        return self.cost_bps(impact, quoted_half_spread_bps, self.beyond(algo))
+
+    def unit_impact_bps(
+        self,
+        quantity: np.ndarray | float,
+        price: np.ndarray | float,
+        sigma_daily: np.ndarray | float,
+        adv: np.ndarray | float,
+    ) -> np.ndarray:
+        """The impact for y = 1, in basis points; arguments and errors as of `predict_bps`."""
         price = np.asarray(price, dtype=np.float64)
         if not (np.isfinite(price) & (price > 0)).all():
             raise ValueError("slippage can't be predicted without a price above 0")
@@ -80,8 +107,65 @@ class SlippageModel:
         volume_known = np.isfinite(adv) & (adv >= 1)
         sigma = np.where(np.isfinite(sigma) & (sigma >= 0), sigma, self.assumed_sigma_daily)
         volume = np.where(volume_known, adv, self.assumed_adv_usd / price)
-        impact = self.y * sigma * np.sqrt(np.abs(quantity) / volume)
-        return self.half_spread_bps + _BPS * impact
+        return _BPS * sigma * np.sqrt(np.abs(quantity) / volume)
+
+    def cost_bps(
+        self,
+        unit_impact_bps: np.ndarray | float,
+        quoted_half_spread_bps: np.ndarray | float,
+        beyond: np.ndarray | float,
+    ) -> np.ndarray:
+        """The law put together from its terms, all in basis points."""
+        quoted = np.asarray(quoted_half_spread_bps, dtype=np.float64)
+        half = np.where(np.isfinite(quoted) & (quoted >= 0), quoted, self.half_spread_bps)
+        return np.maximum(half + beyond + self.y * np.asarray(unit_impact_bps), 0.0)
+
+    def parameters(self) -> dict[str, Any]:
+        """All parameters as plain values, to be stored as JSON; `of` reads them back."""
+        return {**asdict(self), "by_algo": dict(self.by_algo)}
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> SlippageModel:
+        """The model of stored parameters."""
+        return cls(**{**parameters, "by_algo": tuple(sorted(parameters["by_algo"].items()))})
+
+    def beyond(self, algo: str | None) -> float:
+        """The constant term of a way of working; of all of them where it has none of its own."""
+        return dict(self.by_algo).get(algo or "", self.beyond_spread_bps)
+
+
+def predicted_cost(
+    model: SlippageModel,
+    quantity: int,
+    arrival: Decimal,
+    bid: Decimal | None,
+    ask: Decimal | None,
+    sigma_daily: float | None,
+    adv: float | None,
+    algo: str,
+) -> dict[str, float | None]:
+    """What an order about to be sent should cost, with the terms a later calibration needs.
+
+    quantity: of the whole order, also where it is sent in slices. bid, ask, sigma_daily, adv: None
+    where not known. Keys are the columns of `order_intents`.
+    """
+    half = None
+    if bid is not None and ask is not None and 0 < bid <= ask:
+        half = float((ask - bid) / (ask + bid)) * _BPS
+    impact = float(
+        model.unit_impact_bps(
+            quantity,
+            float(arrival),
+            np.nan if sigma_daily is None else sigma_daily,
+            np.nan if adv is None else adv,
+        )
+    )
+    cost = model.cost_bps(impact, np.nan if half is None else half, model.beyond(algo))
+    return {
+        "predicted_slippage_bps": float(cost),
+        "quoted_half_spread_bps": half,
+        "unit_impact_bps": impact,
+    }
 
 
 class Slippage(NamedTuple):
@@ -149,7 +233,11 @@ class Reconciliation:
             return "the model predicts no cost, so there is nothing to compare with"
         if self.pessimism_multiplier > WARN_ABOVE:
             return "fills are significantly worse than the model says"
-        return "the model is calibrated" if self.is_model_calibrated else "the model is off"
+        if self.is_model_calibrated:
+            return "the model is calibrated"
+        if self.relative_bias is not None and abs(self.relative_bias) >= YELLOW_BELOW:
+            return "the model is off: its bias is too large"
+        return "the model is off: it does not tell dear orders from cheap ones"
 
 
 def reconcile(predicted_bps: np.ndarray, actual_bps: np.ndarray) -> Reconciliation:

@@ -1,6 +1,6 @@
 """Machine code of the kernels: compiled once a machine, kept as an object file, loaded in 30 ms.
 
-Here belongs getting from `kernels.py` to functions that can be called. numba compiles; since
+Here belongs getting from a `kernels.py` to functions that can be called. numba compiles; since
 importing it and loading its own cache costs half a second in every process, what it made is kept
 as an object file beside the bytecode and loaded by llvmlite alone. A file made from other sources,
 by another version or for another processor is never used.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib
 import json
 import os
 import tempfile
@@ -21,13 +22,17 @@ from pathlib import Path
 Kernel = Callable[..., None]
 
 _SOURCE = Path(__file__).with_name("kernels.py")
+_PACKAGE = Path(__file__).parent.parent
 _POINTER, _INTEGER, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _CTYPES = {"p": _POINTER, "i": _INTEGER, "d": _DOUBLE}
 
 
 @functools.cache
-def kernels() -> dict[str, Kernel]:
-    """The kernels by name; arrays are passed as addresses. They run without the interpreter lock.
+def kernels(room: str = "features") -> dict[str, Kernel]:
+    """The kernels of a room's `kernels.py` by name; arrays are passed as addresses.
+
+    They run without the interpreter lock. A room has its own file of code, so that a change in one
+    leaves the others' as they are.
 
     Compiles (some seconds) where no folder holds the code yet; where none can be written, it does
     so in every process.
@@ -36,28 +41,29 @@ def kernels() -> dict[str, Kernel]:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    name = f"kernels-{_key(llvm)}.o"
-    for folder in _folders():
+    source = _SOURCE if room == "features" else _PACKAGE / room / "kernels.py"
+    name = f"kernels-{_key(llvm, source)}.o"
+    for folder in _folders(source):
         made = _read(folder / name)
         if made is not None:
             return _load(llvm, *made)
-    made = _compile(llvm)
-    for folder in _folders():
+    made = _compile(llvm, room)
+    for folder in _folders(source):
         if _write(folder / name, *made):
             break
     return _load(llvm, *made)
 
 
-def _folders() -> Iterator[Path]:
+def _folders(source: Path | None = None) -> Iterator[Path]:
     """Where code may be kept, the first that can be written: as safe as the modules themselves."""
-    yield _SOURCE.parent / "__pycache__"
+    yield (source or _SOURCE).parent / "__pycache__"
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     yield Path(cache) / "hydra_pipelines"
 
 
-def _key(llvm) -> str:
+def _key(llvm, source: Path | None = None) -> str:
     parts = (
-        hashlib.sha256(_SOURCE.read_bytes()).hexdigest(),
+        hashlib.sha256((source or _SOURCE).read_bytes()).hexdigest(),
         hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         version("numba"),
         version("llvmlite"),
@@ -79,14 +85,13 @@ def _machine(llvm):
     )
 
 
-def _compile(llvm) -> tuple[dict[str, list], list[bytes]]:
+def _compile(llvm, room: str) -> tuple[dict[str, list], list[bytes]]:
     """Symbol and argument types of each kernel, and its object code."""
     import numba
 
-    from hydra_pipelines.features.kernels import KERNELS
-
+    source = importlib.import_module(f"{_PACKAGE.name}.{room}.kernels")
     index, objects = {}, []
-    for name, (function, arguments) in KERNELS.items():
+    for name, (function, arguments) in source.KERNELS.items():
         # Divisions by zero are infinite or NaN, as in numpy, instead of errors.
         made = numba.cfunc(numba.types.void(*arguments), error_model="numpy")(function)
         code = _machine(llvm).emit_object(llvm.parse_assembly(made.inspect_llvm()))

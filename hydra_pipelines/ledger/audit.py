@@ -20,6 +20,7 @@ class AuditEvent(StrEnum):
     POSITION_SYNCED = "position_synced"
     MODEL_PROMOTED = "model_promoted"
     MODEL_ROLLED_BACK = "model_rolled_back"
+    MODEL_STOPPED = "model_stopped"
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"
     AGENT_PAUSED = "agent_paused"

@@ -10,6 +10,10 @@ from typing import Any
 from hydra_pipelines.ledger.store import LedgerError, Rows, Transaction
 
 
+class VersionConflict(LedgerError):
+    """A version number that belonged to another model before."""
+
+
 def record_data_snapshot(
     tx: Transaction, session: date, snapshot_id: str, source: str, symbols: int
 ) -> None:
@@ -49,10 +53,20 @@ def record_model_version(tx: Transaction, version: Mapping[str, Any]) -> None:
             ],
         )
     elif known["artifact_sha256"] != version["artifact_sha256"]:
-        raise LedgerError(
+        raise VersionConflict(
             f"{version['strategy_id']} version {version['version']} is in the ledger with another "
             "artifact hash: the registry was changed under the desk; train again"
         )
+
+
+def trial_sharpes(rows: Rows, strategy_id: str) -> dict[int, float]:
+    """Annualised Sharpe ratio out of sample of every version ever trained, by version."""
+    found = rows.query(
+        "SELECT version, CAST(metrics ->> '$.sharpe' AS DOUBLE) AS sharpe FROM model_versions "
+        "WHERE strategy_id = ? AND metrics ->> '$.sharpe' IS NOT NULL",
+        [strategy_id],
+    )
+    return {row["version"]: row["sharpe"] for row in found}
 
 
 def model_version(rows: Rows, strategy_id: str, version: int) -> dict[str, Any] | None:
@@ -61,27 +75,12 @@ def model_version(rows: Rows, strategy_id: str, version: int) -> dict[str, Any] 
     )
 
 
-def record_promotion(
-    tx: Transaction,
-    strategy_id: str,
-    from_version: int | None,
-    to_version: int,
-    actor: str,
-    reason: str,
-) -> None:
-    tx.insert(
-        "promotions",
-        [
-            {
-                "strategy_id": strategy_id,
-                "from_version": from_version,
-                "to_version": to_version,
-                "actor": actor,
-                "reason": reason,
-                "recorded_at": datetime.now(UTC),
-            }
-        ],
-    )
+def artifact_hashes(rows: Rows) -> dict[str, dict[int, str]]:
+    """Strategy -> version -> hash of its inference arrays as recorded when it was trained."""
+    out: dict[str, dict[int, str]] = {}
+    for row in rows.query("SELECT strategy_id, version, artifact_sha256 FROM model_versions"):
+        out.setdefault(row["strategy_id"], {})[row["version"]] = row["artifact_sha256"]
+    return out
 
 
 def replace_predictions(
@@ -168,6 +167,38 @@ def save_plan(
 
 def set_plan_status(tx: Transaction, plan_id: str, status: str) -> None:
     tx.execute("UPDATE plans SET status = ? WHERE plan_id = ?", [status, plan_id])
+
+
+def prediction_versions(rows: Rows, session: date) -> dict[str, set[int]]:
+    """Strategy -> the versions that made its stored predictions of the session."""
+    out: dict[str, set[int]] = {}
+    for row in rows.query(
+        "SELECT DISTINCT strategy_id, model_version FROM predictions WHERE session = ?", [session]
+    ):
+        out.setdefault(row["strategy_id"], set()).add(row["model_version"])
+    return out
+
+
+def was_predicted(rows: Rows, session: date, strategy_id: str) -> bool:
+    """Whether a strategy ever predicted the session, also where the rows are gone."""
+    return rows.value(
+        "SELECT count(*) > 0 FROM audit_events WHERE event = 'prediction_generated' "
+        "AND strategy_id = ? AND details->>'session' = ?",
+        [strategy_id, session.isoformat()],
+    )
+
+
+def drop_derived(tx: Transaction, session: date) -> None:
+    """Remove what was made from the session's predictions: its signals and its draft plan."""
+    tx.execute("DELETE FROM signals WHERE session = ?", [session])
+    drafts = "SELECT plan_id FROM plans WHERE session = ? AND status = 'draft'"
+    tx.execute(f"DELETE FROM plan_rows WHERE plan_id IN ({drafts})", [session])
+    tx.execute("DELETE FROM plans WHERE session = ? AND status = 'draft'", [session])
+
+
+def mark_worked(tx: Transaction, session: date) -> None:
+    """A plan that was made by a dry run is one no more once it is worked."""
+    tx.execute("UPDATE plans SET dry_run = FALSE WHERE session = ? AND dry_run", [session])
 
 
 def latest_worked_session(rows: Rows) -> date | None:

@@ -79,6 +79,31 @@ def orders(
     return [{**intent, "events": events[intent["order_ref"]]} for intent in intents]
 
 
+def announced(rows: Rows, session: date) -> bool:
+    """Whether an order of a signal session was announced as being sent and not taken back."""
+    return rows.value(
+        "SELECT count(*) > 0 FROM order_intents i WHERE session = ? AND EXISTS (FROM order_events "
+        "e WHERE e.order_ref = i.order_ref AND e.event = 'sending') AND NOT EXISTS (FROM "
+        "order_events e WHERE e.order_ref = i.order_ref AND e.event = 'never_sent')",
+        [session],
+    )
+
+
+def session_of(rows: Rows, order_ref: str) -> date | None:
+    """The signal session of an order; None where there is no such order."""
+    return rows.value("SELECT session FROM order_intents WHERE order_ref = ?", [order_ref])
+
+
+def unknown(rows: Rows) -> list[str]:
+    """Refs of unfinished orders whose latest event of weight is `unknown`, oldest first."""
+    found = rows.query(
+        "SELECT order_ref FROM order_events WHERE event NOT IN ('notice', 'cancel_requested', "
+        "'finished', 'reopened') GROUP BY order_ref HAVING arg_max(event, seq) = 'unknown' "
+        "ORDER BY min(seq)"
+    )
+    return [row["order_ref"] for row in found]
+
+
 def highest_order_id(rows: Rows) -> int:
     """The highest order id ever used: ids are never issued twice, whatever the broker offers."""
     return rows.value("SELECT coalesce(max(order_id), 0) FROM order_intents")
@@ -88,6 +113,11 @@ def refs_since(rows: Rows, instant: datetime) -> frozenset[str]:
     """Refs of every intent written since an instant."""
     found = rows.query("SELECT order_ref FROM order_intents WHERE recorded_at >= ?", [instant])
     return frozenset(row["order_ref"] for row in found)
+
+
+def forget_contract(tx: Transaction, symbol: str) -> None:
+    """Ask the broker anew which contract a symbol is: the one it was has another name now."""
+    tx.execute("DELETE FROM contracts WHERE symbol = ?", [symbol])
 
 
 def contracts(rows: Rows, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:

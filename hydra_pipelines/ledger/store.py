@@ -72,6 +72,15 @@ class Rows:
 class Transaction(Rows):
     """A write transaction: all of it is committed, or nothing."""
 
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        column_types: dict[str, dict[str, str]] | None = None,
+    ):
+        """column_types: of tables, as far as known; kept over the transactions of a connection."""
+        super().__init__(connection)
+        self._known_types = {} if column_types is None else column_types
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         self._connection.execute(sql, list(parameters))
 
@@ -95,8 +104,10 @@ class Transaction(Rows):
         )
 
     def _column_types(self, table: str) -> dict[str, str]:
-        rows = self._connection.execute(f"SELECT name, type FROM pragma_table_info('{table}')")
-        return dict(rows.fetchall())
+        if table not in self._known_types:
+            rows = self._connection.execute(f"SELECT name, type FROM pragma_table_info('{table}')")
+            self._known_types[table] = dict(rows.fetchall())
+        return self._known_types[table]
 
 
 class Ledger:
@@ -109,6 +120,7 @@ class Ledger:
         self._lock_timeout_s = lock_timeout_s
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._in_transaction = False
+        self._column_types: dict[str, dict[str, str]] = {}
         self.transactions = 0
 
     @contextmanager
@@ -118,7 +130,7 @@ class Ledger:
             yield
             return
         with self._locked():
-            self._connection = self._open()
+            self._connection, self._column_types = self._open(), {}
             try:
                 yield
             finally:
@@ -140,7 +152,7 @@ class Ledger:
             assert connection is not None
             connection.execute("BEGIN")
             self._in_transaction = True
-            tx = Transaction(connection)
+            tx = Transaction(connection, self._column_types)
             try:
                 yield tx
                 connection.execute("COMMIT")

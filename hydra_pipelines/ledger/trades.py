@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -50,11 +51,68 @@ def set_commissions(tx: Transaction, commissions: Mapping[str, Decimal]) -> None
         )
 
 
-def fills(rows: Rows, account: str) -> list[dict[str, Any]]:
-    """All fills of an account in the order they happened: what positions are folded from."""
+def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[dict[str, Any]]:
+    """All fills of an account in the order they happened: what positions are folded from.
+
+    traded_in: only of the symbols that were traded in that session, with all their history.
+
+    With them come changes of the shares held without a trade, as rows of the same columns: `kind`
+    is then `split`, `symbol_change` or `accepted` (NULL for a fill), price 0 where the cost stays
+    what it was, and `from_symbol` the name that shares had before.
+    """
+    if traded_in is None:
+        return rows.query(_FILLS.format(shares="", joins=""), [account])
+    # With a changed name the history is under another: then all of it.
+    renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
     return rows.query(
-        "SELECT exec_key, exec_id, session, executed_at, symbol, side, quantity, price, "
-        "commission, strategies FROM executed_trades WHERE account = ? "
+        f"SELECT * FROM ({_FILLS.format(shares='', joins='')}) WHERE symbol IN (SELECT symbol FROM "
+        f"executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) {_IN_ORDER}",
+        [account, traded_in],
+    )
+
+
+def held(rows: Rows, account: str) -> dict[str, int]:
+    """Signed shares by symbol, without those that are gone: the sum of `fills`."""
+    found = rows.query(
+        f"SELECT symbol, CAST(sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) AS BIGINT)"
+        f" AS shares FROM ({_FILLS.format(shares='', joins='')}) GROUP BY symbol",
+        [account],
+    )
+    return {row["symbol"]: row["shares"] for row in found if row["shares"]}
+
+
+def attributed_fills(rows: Rows, account: str) -> list[dict[str, Any]]:
+    """The same with `strategy_shares` of the plan's row behind a fill: JSON, NULL if unknown."""
+    return rows.query(
+        _FILLS.format(
+            shares=", p.strategy_shares",
+            joins="LEFT JOIN order_intents i USING (order_ref) LEFT JOIN plan_rows p "
+            "ON p.plan_id = i.plan_id AND p.symbol = i.symbol AND p.side = i.side",
+        ),
+        [account],
+    )
+
+
+_FILLS = """
+    SELECT exec_key, exec_id, t.session, executed_at, t.symbol, t.side, t.quantity, price,
+           commission, t.strategies, NULL AS kind, NULL AS from_symbol{shares}
+    FROM executed_trades t {joins} WHERE t.account = $1
+    UNION ALL BY NAME
+    SELECT kind || ' ' || symbol || ' ' || session AS exec_key, exec_key AS exec_id, session,
+           effective_at AS executed_at, symbol, CASE WHEN quantity < 0 THEN 'SELL' ELSE 'BUY' END
+           AS side, abs(quantity) AS quantity, coalesce(price, 0) AS price,
+           CAST(0 AS DECIMAL(18, 4)) AS commission, kind, from_symbol
+    FROM position_adjustments WHERE account = $1
+    ORDER BY executed_at, from_symbol NULLS FIRST, exec_key
+"""
+_IN_ORDER = "ORDER BY executed_at, from_symbol NULLS FIRST, exec_key"
+
+
+def foreign_fills(rows: Rows, account: str) -> list[dict[str, Any]]:
+    """Fills that the desk did not order and that no finding names yet."""
+    return rows.query(
+        "SELECT * FROM executed_trades t WHERE account = ? AND order_ref IS NULL AND NOT EXISTS "
+        "(FROM position_breaks b WHERE b.account = t.account AND b.exec_key = t.exec_key) "
         "ORDER BY executed_at, exec_key",
         [account],
     )

@@ -1,7 +1,8 @@
 """A simple net-of-cost backtest: hold the best few names in equal weights, rebalance every week.
 
 Here belong the simulation and its figures, as functions of scores and prices. It judges models; the
-desk's own orders, limits and fills are not simulated here.
+desk's own orders, limits and fills are not simulated here. The gate runs it once for each contender
+and seed; what its bootstrap draws from are the daily net returns that come out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from hydra_pipelines.features.compiled import kernels
 
 SESSIONS_A_YEAR = 252
 
@@ -31,6 +34,11 @@ class Backtest:
     turnover: float
     costs: float
 
+    @property
+    def returns(self) -> np.ndarray:
+        """Daily net returns (S - 1,): from each close to the next."""
+        return self.equity[1:] / self.equity[:-1] - 1.0
+
 
 def backtest(
     scores: np.ndarray,
@@ -47,38 +55,31 @@ def backtest(
     A choice made at the close of t is traded at the close of t + 1 to target values of
     gross x equity / names, equity before costs. Each traded value pays `cost_bps`; the uninvested
     share pays for it, so buys are never cut. Equal scores go by the order of the symbols. A name
-    without a price on a trading day keeps its shares; it counts at its last price until it has one.
-    Without any score on a rebalancing day, nothing is traded.
+    without a price on a trading day keeps its shares and is not bought; it counts at its last price
+    until it has one, and what is stuck in it is not shared out. Without any score on a rebalancing
+    day, nothing is traded.
     """
     if scores.shape != prices.shape:
         raise ValueError(f"scores of shape {scores.shape} do not fit prices of {prices.shape}")
+    if top < 1 or every < 1:
+        raise ValueError(f"top is {top} and every {every}; both are at least 1")
+    scores, prices = (np.ascontiguousarray(a, np.float64) for a in (scores, prices))
     sessions, symbols = prices.shape
-    tradable = np.isfinite(prices) & (prices > 0)
-    marks = _carried_forward(np.where(tradable, prices, np.nan))
-    cost = cost_bps / 1e4
-    shares, cash = np.zeros(symbols), 1.0
-    equity = np.ones(sessions)
-    traded = paid = 0.0
-    done = 0
-    for decided in range(0, sessions - 1, every):
-        order = np.argsort(-scores[decided], kind="stable")
-        chosen = order[: min(top, int((~np.isnan(scores[decided])).sum()))]
-        if not len(chosen):
-            continue
-        day = decided + 1
-        equity[done:day] = cash + marks[done:day] @ shares
-        done = day
-        value = cash + marks[day] @ shares
-        target = np.zeros(symbols)
-        target[chosen] = gross * value / len(chosen)
-        wanted = np.divide(target, marks[day], out=shares.copy(), where=tradable[day])
-        moved = np.abs(wanted - shares) @ marks[day]
-        cash -= (wanted - shares) @ marks[day] + cost * moved
-        traded += moved / value
-        paid += cost * moved
-        shares = wanted
-    equity[done:] = cash + marks[done:] @ shares
-    return _figures(equity, traded, paid)
+    equity, sums = np.empty(sessions), np.zeros(2)
+    work, lists = np.zeros((2, symbols)), np.zeros((3, symbols), np.int64)
+    counts = np.zeros(256, np.int64)
+    kernels("models")["simulate"](
+        scores.ctypes.data,
+        prices.ctypes.data,
+        sessions,
+        symbols,
+        min(top, symbols),
+        every,
+        cost_bps / 1e4,
+        gross,
+        *(a.ctypes.data for a in (work, lists, counts, equity, sums)),
+    )
+    return _figures(equity, *sums.tolist())
 
 
 def _figures(equity: np.ndarray, traded: float, paid: float) -> Backtest:
@@ -93,10 +94,3 @@ def _figures(equity: np.ndarray, traded: float, paid: float) -> Backtest:
         turnover=float(traded / 2.0 / years),
         costs=float(paid),
     )
-
-
-def _carried_forward(prices: np.ndarray) -> np.ndarray:
-    """Each price, or the last one before it; 0 where there has been none yet."""
-    rows = np.where(np.isnan(prices), 0, np.arange(len(prices))[:, None])
-    filled = np.take_along_axis(prices, np.maximum.accumulate(rows, axis=0), axis=0)
-    return np.nan_to_num(filled, nan=0.0)

@@ -51,7 +51,9 @@ _EXPLANATIONS = {
     ),
     GateReason.TURNOVER: "it trades more than the limit",
     GateReason.DRAWDOWN: "its drawdown is beyond the limit",
-    GateReason.CAPACITY: "its orders would be too large a share of the daily volume",
+    GateReason.CAPACITY: (
+        "its orders would be too large a share of the daily volume, or their size is not known"
+    ),
     GateReason.LEAK_RANK_IC: "its rank IC is too good to be true: look for a leak",
     GateReason.LEAK_SHARPE: "its Sharpe ratio is too good to be true: look for a leak",
     GateReason.FEATURES_MISSING: "not all of its features are there on the last session",

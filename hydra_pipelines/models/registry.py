@@ -1,8 +1,8 @@
 """The model registry: which version of a strategy trades, and its arrays, verified.
 
-Here belong versions, aliases, promotion and the loading of inference arrays. `champion` trades,
-`challenger` waits, `previous` is where a rollback goes. Training is not here, nor is the record of
-who promoted what and why: the caller keeps that.
+Here belong versions, aliases, tags and the loading of inference arrays. `champion` trades,
+`challenger` waits, `previous` is where a rollback goes. Training is not here, nor are promotion
+and the history of who promoted what and why: `day.promotion` and `models.history`.
 
 Reading the champion of an SQLite registry goes by SQL and imports nothing heavy, for it is on the
 path of every daily cycle; everything that writes goes through MLflow.
@@ -18,13 +18,13 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from hydra_pipelines.models.inference import LinearModel, ModelFileError, sha256
+from hydra_pipelines.models.inference import InferenceModel, ModelFileError, load_model, sha256
 from hydra_pipelines.models.reference import Reference
 
 CHAMPION = "champion"
@@ -72,6 +72,7 @@ class ChampionRef:
 
     location: URI of the folder with the version's files. sha256: of the inference arrays, empty
     where the version was registered without them. features: in the order of the model's columns.
+    tags: all that the registry has beside the version, figures and the gate's verdict among them.
     """
 
     strategy_id: str
@@ -82,16 +83,7 @@ class ChampionRef:
     features: tuple[str, ...]
     data_snapshot: str
     as_of: str
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What a promotion changed; `changed` is False where the version was champion already."""
-
-    strategy_id: str
-    version: int
-    previous: int | None
-    changed: bool
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def import_mlflow() -> ModuleType:
@@ -116,6 +108,11 @@ class Registry:
         """Whether the store has been made; a server is taken to be there."""
         return self._database is None or self._database.exists()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether versions and their files can be read without asking a server."""
+        return self._database is not None
+
     def initialise(self) -> str:
         """Make the store and its experiment where they are not there yet; the experiment's id.
 
@@ -135,7 +132,7 @@ class Registry:
 
         Raises RegistryUnavailable where that can't be known.
         """
-        number = self._alias(strategy_id, alias)
+        number = self.aliases(strategy_id).get(alias)
         return None if number is None else self.version(strategy_id, number)
 
     def version(self, strategy_id: str, number: int) -> ChampionRef:
@@ -148,13 +145,53 @@ class Registry:
         return ChampionRef(
             strategy_id=strategy_id,
             version=number,
-            run_id=run_id,
+            run_id=run_id or "",
             location=location,
             sha256=tags.get("inference_sha256", ""),
             features=tuple(json.loads(tags.get("features", "[]"))),
             data_snapshot=tags.get("data_snapshot", ""),
             as_of=tags.get("as_of", ""),
+            tags=tags,
         )
+
+    def aliases(self, strategy_id: str) -> dict[str, int]:
+        """Every alias of the strategy's model and the version it is on; empty without a model."""
+        if self._database:
+            return {
+                alias: int(version)
+                for alias, version in self._query(
+                    "SELECT alias, version FROM registered_model_aliases WHERE name = ?",
+                    (strategy_id,),
+                )
+            }
+        for model in self._ask("search_registered_models", f"name = '{strategy_id}'"):
+            return {alias: int(version) for alias, version in model.aliases.items()}
+        return {}
+
+    def versions(self, strategy_id: str) -> tuple[int, ...]:
+        """The numbers of the versions that are not deleted, ascending."""
+        if self._database:
+            rows = self._query(
+                "SELECT version FROM model_versions"
+                " WHERE name = ? AND current_stage <> 'Deleted_Internal'",
+                (strategy_id,),
+            )
+            return tuple(sorted(int(version) for (version,) in rows))
+        found = self._all_pages("search_model_versions", f"name = '{strategy_id}'")
+        return tuple(sorted(int(version.version) for version in found))
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all registered models, those that are no strategy's among them."""
+        if self._database:
+            return tuple(n for (n,) in self._query("SELECT name FROM registered_models", ()))
+        return tuple(sorted(m.name for m in self._all_pages("search_registered_models")))
+
+    def link(self, strategy_id: str, version: int | None = None) -> str:
+        """Where the MLflow UI shows it; without a server, the part of the URL after its address."""
+        place = f"#/models/{quote(strategy_id)}"
+        if version is not None:
+            place += f"/versions/{version}"
+        return place if self._database else f"{self.uri.rstrip('/')}/{place}"
 
     def require_champion(self, strategy_id: str) -> ChampionRef:
         """As `champion`; raises NoChampion where there is none."""
@@ -166,7 +203,9 @@ class Registry:
             )
         return ref
 
-    def load_inference(self, ref: ChampionRef, recorded_sha256: str | None = None) -> LinearModel:
+    def load_inference(
+        self, ref: ChampionRef, recorded_sha256: str | None = None
+    ) -> InferenceModel:
         """The model of a version, if it is the one that was registered.
 
         `recorded_sha256` is the caller's own record, where he has one. Raises ArtifactMissing or
@@ -187,7 +226,7 @@ class Registry:
                     f"{expected[:12]}; they were changed after training and are not used"
                 )
         try:
-            model = LinearModel.from_bytes(content)
+            model = load_model(content)
         except ModelFileError as error:
             raise ArtifactMismatch(f"{who}: {error}") from error
         if model.features != ref.features:
@@ -229,23 +268,18 @@ class Registry:
         self.version(strategy_id, number)
         self._ask("set_registered_model_alias", strategy_id, alias, str(number))
 
-    def promote(self, strategy_id: str, number: int) -> Promotion:
-        """Let a version trade, and keep the one it replaces under the alias `previous`.
+    def drop_alias(self, strategy_id: str, alias: str) -> None:
+        """Take an alias away; one that is not there is no error."""
+        self._ask("delete_registered_model_alias", strategy_id, alias)
 
-        Promoting the champion again changes nothing. The version's arrays are loaded first, so
-        that nothing is promoted that can't predict: raises NoSuchVersion, ArtifactMissing or
-        ArtifactMismatch, and then no alias has moved.
-        """
-        with self._alone():
-            self.load_inference(self.version(strategy_id, number))
-            current = self._alias(strategy_id, CHAMPION)
-            if current == number:
-                before = self._alias(strategy_id, PREVIOUS)
-                return Promotion(strategy_id, number, before, changed=False)
-            if current is not None:
-                self.set_alias(strategy_id, PREVIOUS, current)
-            self.set_alias(strategy_id, CHAMPION, number)
-        return Promotion(strategy_id, number, current, changed=True)
+    def set_tags(self, strategy_id: str, number: int, tags: Mapping[str, str]) -> None:
+        """Put tags on a version, in the place of those of the same names."""
+        for name, value in tags.items():
+            self._ask("set_model_version_tag", strategy_id, str(number), name, value)
+
+    def add_report(self, run_id: str, name: str, text: str) -> None:
+        """Put a text beside the run that a version was trained in."""
+        self._ask("log_text", run_id, text, name)
 
     def _client(self, uri: str | None = None) -> Any:
         mlflow = import_mlflow()
@@ -268,7 +302,7 @@ class Registry:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody else initialises or promotes meanwhile; a server sees to that itself."""
+        """Nobody else initialises meanwhile; a server sees to that itself."""
         if self._database is None:
             yield
             return
@@ -279,18 +313,6 @@ class Registry:
             yield
         finally:
             os.close(handle)
-
-    def _alias(self, strategy_id: str, alias: str) -> int | None:
-        if self._database:
-            rows = self._query(
-                "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?",
-                (strategy_id, alias),
-            )
-            return int(rows[0][0]) if rows else None
-        for model in self._ask("search_registered_models", f"name = '{strategy_id}'"):
-            if alias in model.aliases:
-                return int(model.aliases[alias])
-        return None
 
     def _version_by_sql(self, strategy_id: str, number: int) -> tuple[str, str, dict[str, str]]:
         rows = self._query(
@@ -332,6 +354,14 @@ class Registry:
             return getattr(client, method)(*arguments, **options)
         except Exception as error:
             raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
+
+    def _all_pages(self, method: str, filter_string: str = "") -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._ask(method, filter_string, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
 
     def _file(self, ref: ChampionRef, name: str) -> bytes:
         address = urlsplit(ref.location)

@@ -1,12 +1,14 @@
 """Training: from features and bars to a validated model version in the registry.
 
-Here belong the training set, walk-forward evaluation, the final fit and what is logged of it.
-Splits and metrics are `validation`'s, estimators `families`', aliases and promotion `registry`'s.
+Here belong the final fit, its export with the proof that both predict the same, and what is logged
+of it. The walk-forward is `evaluation`'s, estimators `families`', aliases and promotion
+`registry`'s.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -14,12 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydra_pipelines.features.panel import FeatureError, FeaturePanel
-from hydra_pipelines.market.bars import BarPanel, MarketDataError
-from hydra_pipelines.models.backtest import Backtest, backtest
-from hydra_pipelines.models.families import TRUSTED_TYPES, build_pipeline, export_linear
-from hydra_pipelines.models.inference import LinearModel, sha256
-from hydra_pipelines.models.labels import make_labels
+from hydra_pipelines.features.panel import FeaturePanel
+from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.models.evaluation import (
+    COST_BPS,
+    Evaluation,
+    TrainingData,
+    TrainingError,
+    evaluate,
+    fit,
+    one_thread_each,
+    training_data,
+)
+from hydra_pipelines.models.families import TRUSTED_TYPES, export
+from hydra_pipelines.models.inference import InferenceModel, sha256
 from hydra_pipelines.models.plots import line_chart
 from hydra_pipelines.models.reference import Reference, make_reference
 from hydra_pipelines.models.registry import (
@@ -29,69 +39,14 @@ from hydra_pipelines.models.registry import (
     RegistryUnavailable,
     import_mlflow,
 )
+from hydra_pipelines.models.report import vectorbt_report
 from hydra_pipelines.models.strategies import StrategySpec
-from hydra_pipelines.models.validation import (
-    MIN_TRAIN_SESSIONS,
-    Fold,
-    ic_figures,
-    rank_ic,
-    walk_forward,
-)
+from hydra_pipelines.models.validation import ic_figures, leak_alarms
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-COST_BPS = 5.0
-"""Cost of each traded value in the backtest of an evaluation."""
-
-
-class TrainingError(RuntimeError):
-    """A strategy that can't be trained on this data, or a model that fails its own checks."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a strategy learns from, as known on one session.
-
-    x: features (S, N, k); y: labels (S, N), NaN where not realised by then; prices: adjusted
-    closes (S, N); snapshot: identity of the bars up to the last session.
-    """
-
-    sessions: np.ndarray
-    symbols: tuple[str, ...]
-    x: np.ndarray
-    y: np.ndarray
-    prices: np.ndarray
-    snapshot: str
-
-    @property
-    def complete(self) -> np.ndarray:
-        """Which (session, symbol) has every feature: bool (S, N)."""
-        return ~np.isnan(self.x).any(axis=2)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Out-of-sample results of a walk-forward: predictions (S, N) and rank IC (S,) are NaN outside
-    of the tests; `residual_sigma` is the root mean square of label less prediction."""
-
-    folds: tuple[Fold, ...]
-    predictions: np.ndarray
-    ic: np.ndarray
-    residual_sigma: float
-    backtest: Backtest
-
-    @property
-    def figures(self) -> dict[str, float]:
-        return {
-            **ic_figures(self.ic),
-            "sharpe": self.backtest.sharpe,
-            "annual_return": self.backtest.annual_return,
-            "max_drawdown": self.backtest.max_drawdown,
-            "turnover": self.backtest.turnover,
-            "costs": self.backtest.costs,
-            "residual_sigma": self.residual_sigma,
-        }
+_PARITY_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -104,8 +59,9 @@ class TrainedModel:
     as_of: date
     data_snapshot: str
     sha256: str
-    model: LinearModel
+    model: InferenceModel
     figures: dict[str, float]
+    alarms: tuple[str, ...] = ()
 
 
 def train(
@@ -116,38 +72,40 @@ def train(
     registry: Registry,
     *,
     code_version: str,
+    report: bool = False,
 ) -> TrainedModel:
     """Evaluate a strategy as of the close of a session, fit it on all that was known, register it.
 
     The same strategy on the same data gives the same inference arrays, bit for bit. No alias is
-    moved: that is promotion. Raises TrainingError where the history is too short or a feature is
-    missing, RegistryUnavailable where the registry can't be reached or written.
+    moved: that is promotion. report: let vectorbt simulate the evaluation too and log what it says;
+    importing it takes seconds, so only where nobody waits to trade. Raises TrainingError where the
+    history is too short, a feature is missing or a check fails, RegistryUnavailable where the
+    registry can't be reached or written.
     """
-    from threadpoolctl import threadpool_limits
-
     data = training_data(spec, features, bars, as_of)
-    # One thread: sums split over threads depend on how many there are.
-    with threadpool_limits(1):
-        evaluation = evaluate(spec, data)
-        pipeline = _fit(spec, data, len(data.sessions))
-        model = export_linear(pipeline, spec.features, evaluation.residual_sigma)
-        _check_parity(pipeline, model, data)
-    reference = make_reference(
-        (*spec.features, "prediction"),
-        [*data.x[data.complete].T, evaluation.predictions[~np.isnan(evaluation.predictions)]],
-    )
+    evaluation = evaluate(spec, data)
+    # In a thread of the pool, for the numerical libraries are held to one thread there.
+    with one_thread_each(1) as pool:
+        pipeline, model = pool.submit(_final, spec, data, evaluation.residual_sigma).result()
+    files = {INFERENCE_FILE: model.to_bytes(), REFERENCE_FILE: _reference(spec, data, evaluation)}
+    artifacts = _pictures(data, evaluation)
+    if report:
+        artifacts |= vectorbt_report(spec, data, evaluation)
+    alarms = leak_alarms(evaluation.figures)
     try:
         run_id, model_id = _log(
-            spec, data, evaluation, pipeline, model, reference, registry, as_of, code_version
+            spec, data, evaluation, pipeline, model, registry, as_of, code_version, artifacts, files
         )
     except (import_mlflow().MlflowException, OSError) as error:
         raise RegistryUnavailable(f"strategy {spec.id} can't be logged: {error}") from error
     tags = {
-        "inference_sha256": sha256(model.to_bytes()),
+        "inference_sha256": sha256(files[INFERENCE_FILE]),
         "features": json.dumps(spec.features),
+        "configuration": spec.configuration,
         "data_snapshot": data.snapshot,
         "as_of": as_of.isoformat(),
         "code_version": code_version,
+        "leak_alarms": "; ".join(alarms) or "none",
         **{name: f"{value:.6g}" for name, value in evaluation.figures.items()},
     }
     number = registry.register(spec.id, run_id, model_id, tags)
@@ -160,101 +118,38 @@ def train(
         tags["inference_sha256"],
         model,
         evaluation.figures,
+        alarms,
     )
 
 
-def training_data(
-    spec: StrategySpec, features: FeaturePanel, bars: BarPanel, as_of: date
-) -> TrainingData:
-    """Features, labels and prices as they were known at the close of `as_of`.
-
-    Labels are made from bars that end there, so none uses a later price. Sessions before the
-    first complete row of features are left out. Raises TrainingError where nothing is left.
-    """
-    features, bars = features.up_to(as_of), bars.up_to(as_of)
-    try:
-        snapshot = features.snapshot(as_of)
-        columns = features.columns(spec.features)
-        labels = make_labels(bars, spec.label_horizon)
-    except (FeatureError, MarketDataError) as error:
-        raise TrainingError(f"strategy {spec.id}: {error}") from error
-    x = features.values[:, columns].transpose(0, 2, 1)
-    started = np.flatnonzero((~np.isnan(x).any(axis=2)).any(axis=1))
-    if not len(started):
-        raise TrainingError(
-            f"strategy {spec.id}: up to {as_of} no symbol has all of its features; they need "
-            "more history than the bars have"
-        )
-    first = int(started[0])
-    rows = np.searchsorted(bars.sessions, features.sessions[first:])
-    if bars.symbols != features.symbols or not np.array_equal(
-        bars.sessions[np.minimum(rows, len(bars.sessions) - 1)], features.sessions[first:]
-    ):
-        raise TrainingError("features and bars are not of the same sessions and symbols")
-    return TrainingData(
-        sessions=features.sessions[first:],
-        symbols=features.symbols,
-        x=np.ascontiguousarray(x[first:]),
-        y=labels.values[rows],
-        prices=bars.fields["adj_close"][rows],
-        snapshot=snapshot,
-    )
-
-
-def evaluate(spec: StrategySpec, data: TrainingData) -> Evaluation:
-    """Walk forward over the years: fit on the past, predict the year, put the years together.
-
-    Raises TrainingError where the history does not allow a single fold.
-    """
-    folds = walk_forward(data.sessions, spec.label_horizon)
-    if not folds:
-        raise TrainingError(
-            f"strategy {spec.id}: {len(data.sessions)} sessions with features end at "
-            f"{data.sessions[-1]}; a first test year needs {MIN_TRAIN_SESSIONS} before it"
-        )
-    predictions = np.full(data.y.shape, np.nan)
-    complete = data.complete
-    for fold in folds:
-        pipeline = _fit(spec, data, fold.train_stop)
-        tested = np.zeros(complete.shape, bool)
-        tested[fold.test_start : fold.test_stop] = complete[fold.test_start : fold.test_stop]
-        if tested.any():
-            predictions[tested] = pipeline.predict(data.x[tested])
-    residuals = (data.y - predictions)[~np.isnan(data.y - predictions)]
-    if not len(residuals):
-        raise TrainingError(f"strategy {spec.id}: no label of its test years is known yet")
-    begin = folds[0].test_start
-    simulated = backtest(
-        predictions[begin:],
-        data.prices[begin:],
-        top=max(1, int(spec.signal.top_fraction * len(data.symbols))),
-        every=spec.label_horizon,
-        cost_bps=COST_BPS,
-    )
-    return Evaluation(
-        folds=folds,
-        predictions=predictions,
-        ic=rank_ic(predictions, data.y),
-        residual_sigma=float(np.sqrt(np.mean(residuals * residuals))),
-        backtest=simulated,
-    )
-
-
-def _fit(spec: StrategySpec, data: TrainingData, stop: int) -> Pipeline:
-    rows = data.complete[:stop] & ~np.isnan(data.y[:stop])
-    if not rows.any():
-        raise TrainingError(f"strategy {spec.id}: no complete training row before session {stop}")
-    return build_pipeline(spec).fit(data.x[:stop][rows], data.y[:stop][rows])
-
-
-def _check_parity(pipeline: Pipeline, model: LinearModel, data: TrainingData) -> None:
-    """The exported arrays must predict what the pipeline does, bit for bit."""
+def _final(
+    spec: StrategySpec, data: TrainingData, residual_sigma: float
+) -> tuple[Pipeline, InferenceModel]:
+    """The pipeline fitted on all sessions, and its arrays, which predict the same bits."""
+    pipeline = fit(spec, data, len(data.sessions))
+    model = export(pipeline, spec.features, residual_sigma)
     complete = data.complete
     last = int(np.flatnonzero(complete.any(axis=1))[-1])
-    for x in (data.x[complete], data.x[last][complete[last]]):
+    known = data.x[complete]
+    # Beyond what was learnt from, and each column on its own: what no session has shown so far.
+    low, high = known.min(axis=0), known.max(axis=0)
+    spread = np.random.default_rng(0).uniform(-0.5, 1.5, (_PARITY_ROWS, len(low)))
+    for x in (known, data.x[last][complete[last]], low + spread * (high - low)):
         expected, (got, _) = pipeline.predict(x), model.predict(x)
         if not np.array_equal(expected.view(np.int64), got.view(np.int64)):
-            raise TrainingError("the inference arrays do not reproduce the pipeline's predictions")
+            raise TrainingError(
+                f"strategy {spec.id}: the inference arrays do not reproduce the pipeline's "
+                "predictions"
+            )
+    return pipeline, model
+
+
+def _reference(spec: StrategySpec, data: TrainingData, evaluation: Evaluation) -> bytes:
+    predicted = evaluation.predictions[~np.isnan(evaluation.predictions)]
+    reference: Reference = make_reference(
+        (*spec.features, "prediction"), [*data.x[data.complete].T, predicted]
+    )
+    return reference.to_bytes()
 
 
 def _log(
@@ -262,19 +157,24 @@ def _log(
     data: TrainingData,
     evaluation: Evaluation,
     pipeline: Pipeline,
-    model: LinearModel,
-    reference: Reference,
+    model: InferenceModel,
     registry: Registry,
     as_of: date,
     code_version: str,
+    artifacts: dict[str, str],
+    files: dict[str, bytes],
 ) -> tuple[str, str]:
-    """Write one MLflow run with its model; returns the ids of the run and of the model."""
+    """Write one MLflow run with its model; returns the ids of the run and of the model.
+
+    artifacts: text by its path in the run; files: what is put beside the model.
+    """
     mlflow = import_mlflow()
     import pandas as pd
 
     experiment = registry.initialise()
     mlflow.set_tracking_uri(registry.uri)
     sample = data.x[data.complete][-5:]
+    example = pd.DataFrame(sample, columns=list(spec.features))
     with mlflow.start_run(experiment_id=experiment, run_name=f"{spec.id} {as_of}") as run:
         mlflow.set_tags({"strategy": spec.id, "title": spec.title, "code_version": code_version})
         mlflow.log_params(
@@ -283,6 +183,7 @@ def _log(
                 **spec.model_parameters,
                 "label_horizon": spec.label_horizon,
                 "features": ", ".join(spec.features),
+                "universe": ", ".join(spec.universe) or "all",
                 "as_of": as_of.isoformat(),
                 "data_snapshot": data.snapshot,
                 "training_sessions": len(data.sessions),
@@ -290,28 +191,26 @@ def _log(
                 "cost_bps": COST_BPS,
             }
         )
-        _log_figures(mlflow, data, evaluation)
+        _log_figures(mlflow, run.info.run_id, data, evaluation)
+        for path, text in artifacts.items():
+            mlflow.log_text(text, path)
         info = mlflow.sklearn.log_model(
             pipeline,
             name="model",
-            signature=mlflow.models.infer_signature(
-                pd.DataFrame(sample, columns=list(spec.features)), model.predict(sample)[0]
-            ),
-            input_example=pd.DataFrame(sample, columns=list(spec.features)),
+            signature=mlflow.models.infer_signature(example, model.predict(sample)[0]),
+            input_example=example,
             pip_requirements=[
                 f"{name}=={version(name)}" for name in ("numpy", "scikit-learn", "skops")
             ],
             skops_trusted_types=TRUSTED_TYPES,
         )
-        registry.add_files(
-            info.model_id,
-            {INFERENCE_FILE: model.to_bytes(), REFERENCE_FILE: reference.to_bytes()},
-        )
+        registry.add_files(info.model_id, files)
     return run.info.run_id, info.model_id
 
 
-def _log_figures(mlflow: Any, data: TrainingData, evaluation: Evaluation) -> None:
-    mlflow.log_metrics(evaluation.figures)
+def _log_figures(mlflow: Any, run_id: str, data: TrainingData, evaluation: Evaluation) -> None:
+    now = int(time.time() * 1000)
+    metrics = [mlflow.entities.Metric(n, v, now, 0) for n, v in evaluation.figures.items()]
     table: dict[str, list[Any]] = {}
     for fold in evaluation.folds:
         figures = ic_figures(evaluation.ic[fold.test_start : fold.test_stop])
@@ -326,19 +225,24 @@ def _log_figures(mlflow: Any, data: TrainingData, evaluation: Evaluation) -> Non
         }
         for name, value in row.items():
             table.setdefault(name, []).append(value)
-        mlflow.log_metrics(
-            {f"fold_{k}": v for k, v in figures.items() if np.isfinite(v)}, step=int(fold.name)
-        )
+        metrics += [
+            mlflow.entities.Metric(f"fold_{name}", value, now, int(fold.name))
+            for name, value in figures.items()
+            if np.isfinite(value)
+        ]
+    # All at once: each call is a transaction of its own.
+    mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
     mlflow.log_table(table, "folds.json")
-    tested = data.sessions[evaluation.folds[0].test_start :]
-    ic = np.nan_to_num(evaluation.ic[-len(tested) :])
-    mlflow.log_text(
-        line_chart("Cumulative rank IC, out of sample", tested, {"rank IC": np.cumsum(ic)}),
-        "plots/cumulative_rank_ic.svg",
-    )
-    mlflow.log_text(
-        line_chart(
+
+
+def _pictures(data: TrainingData, evaluation: Evaluation) -> dict[str, str]:
+    tested = data.sessions[evaluation.begin :]
+    ic = np.cumsum(np.nan_to_num(evaluation.ic[evaluation.begin :]))
+    return {
+        "plots/cumulative_rank_ic.svg": line_chart(
+            "Cumulative rank IC, out of sample", tested, {"rank IC": ic}
+        ),
+        "plots/equity.svg": line_chart(
             "Equity, out of sample, net of costs", tested, {"equity": evaluation.backtest.equity}
         ),
-        "plots/equity.svg",
-    )
+    }

@@ -5,6 +5,7 @@ Here belong splits and metrics, as functions of dates and arrays. What is fitted
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from hydra_pipelines.features.engine import row_mean, row_rank
 MIN_TRAIN_SESSIONS = 5 * 252
 MIN_SYMBOLS = 5
 """A rank correlation over fewer symbols than this says nothing."""
+MAX_RANK_IC = 0.1
+MAX_SHARPE = 2.5
+"""Better than this on daily bars of large companies, a leak is more likely than a discovery."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +80,21 @@ def ic_figures(ic: np.ndarray) -> dict[str, float]:
         "hit_rate": float((ic > 0).mean()) if len(ic) else float("nan"),
         "sessions": float(len(ic)),
     }
+
+
+def leak_alarms(
+    figures: Mapping[str, float],
+    *,
+    max_rank_ic: float = MAX_RANK_IC,
+    max_sharpe: float = MAX_SHARPE,
+) -> tuple[str, ...]:
+    """What is too good to be true in the figures of an evaluation, in words; empty if nothing is.
+
+    A figure that is absent or NaN is not known, and raises no alarm.
+    """
+    bounds = {"rank_ic": ("rank IC", max_rank_ic), "sharpe": ("net Sharpe ratio", max_sharpe)}
+    return tuple(
+        f"{words} of {figures[name]:.3g} is above {bound:g}: look for a leak before believing it"
+        for name, (words, bound) in bounds.items()
+        if figures.get(name, float("nan")) > bound
+    )

@@ -111,6 +111,20 @@ class Account:
             ActionBooked(session, symbol, str(action.ratio), held.quantity, quantity, paid)
         )
 
+    def pay(self, amount: int) -> None:
+        """Books money paid in (above 0) or taken out, in units; raises VenueError without it."""
+        if self.cash + amount < 0:
+            raise VenueError(f"the account has {dollars(self.cash)} USD, less than is taken out")
+        self.cash += amount
+        self._store.set_meta(cash=str(self.cash))
+
+    def move(self, symbol: str, con_id: int, shares: int, price: int) -> None:
+        """Books shares that came (above 0) or went without a trade, at a price in units."""
+        held = self.position(symbol, con_id)
+        after = replace(held, quantity=held.quantity + shares, cost=held.cost + shares * price)
+        self.positions[symbol] = after
+        self._store.save_position(symbol, after)
+
     def start_day(self, executions: Iterable[Execution]) -> None:
         """Realised profit starts anew, from the day's executions so far."""
         self.realized = {}

@@ -36,6 +36,22 @@ class GatewayControl:
     def truth(self) -> dict[str, Any]:
         return self._call(op="truth")
 
+    def balance(self) -> dict[str, Any]:
+        """The part of `truth` that does not grow: cash and positions with their marks."""
+        return self._call(op="balance")
+
+    def pay(self, usd: str) -> dict[str, Any]:
+        """Money into the account (above 0) or out of it, as its owner moves it; the balance."""
+        return self._call(op="pay", usd=usd)
+
+    def move_shares(self, symbol: str, shares: int) -> dict[str, Any]:
+        """Shares into the account (above 0) or out of it, without a trade; the balance."""
+        return self._call(op="move", symbol=symbol, shares=shares)
+
+    def trade(self, action: str, symbol: str, shares: int) -> dict[str, Any]:
+        """A trade that its owner makes by hand, at the last price; the balance."""
+        return self._call(op="trade", action=action, symbol=symbol, shares=shares)
+
     def messages(self, since: int = 0) -> dict[str, Any]:
         """`count` of order requests received ever, and those after serial number `since`."""
         return self._call(op="messages", since=since)

@@ -6,6 +6,10 @@ answer with `error` says what was wrong. Nothing of the TWS wire.
     status                clock, session, account, versions, process
     advance {to}          moves the clock to an ISO instant with a zone
     truth                 cash, positions, executions, orders, exact
+    balance               cash and marked positions alone, exact
+    pay {usd}             money in or out of the account, by its owner
+    move {symbol, shares} shares in or out, without a trade
+    trade {action, symbol, shares}   a trade by hand at the last price
     faults {script}       from now on these faults (see `faults`); without a script, what struck
     messages {since}      count and log of order requests received, after a serial number
     shutdown              ends the process
@@ -23,6 +27,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from hydra_pipelines.paper_gateway import hand
 from hydra_pipelines.paper_gateway.faults import FaultError, parse
 from hydra_pipelines.paper_gateway.prices import NoPricesError
 from hydra_pipelines.paper_gateway.server import Gateway
@@ -77,6 +82,11 @@ class ControlServer:
                 return self._status()
             case "truth":
                 return venue.truth()
+            case "balance":
+                return venue.balance()
+            case "pay" | "move" | "trade":
+                self._by_hand(request)
+                return venue.balance()
             case "messages":
                 since = request.get("since", 0)
                 if not isinstance(since, int):
@@ -98,6 +108,22 @@ class ControlServer:
                     f"unknown op {other!r}; use status, advance, truth, messages, faults "
                     "or shutdown"
                 )
+
+    def _by_hand(self, request: dict[str, Any]) -> None:
+        venue = self._gateway.venue
+        symbol, shares = str(request.get("symbol")), request.get("shares", 0)
+        if not isinstance(shares, int):
+            raise ControlError(f"'shares' is {shares!r}, expected a whole number")
+        match request["op"]:
+            case "pay":
+                hand.pay(venue, str(request.get("usd")))
+            case "move":
+                hand.move_shares(venue, symbol, shares)
+            case _:
+                action = str(request.get("action"))
+                self._gateway.publish(hand.trade(venue, action, symbol, shares))
+        self._gateway.refresh()
+        self._gateway.flush()
 
     def _status(self) -> dict[str, Any]:
         venue = self._gateway.venue

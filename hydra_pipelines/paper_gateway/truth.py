@@ -16,11 +16,17 @@ from hydra_pipelines.paper_gateway.store import AccountStore
 
 def books(store: AccountStore, cash: int, holdings: Iterable[Holding]) -> dict[str, Any]:
     return {
-        "cash": exact(cash),
-        "positions": [position_record(holding) for holding in holdings],
+        **balance(cash, holdings),
         "executions": [execution_record(e) for e in effective(store.all_executions())],
         "orders": [order_record(order) for order in store.orders()],
         "actions": [action_record(action) for action in store.actions()],
+    }
+
+
+def balance(cash: int, holdings: Iterable[Holding]) -> dict[str, Any]:
+    return {
+        "cash": exact(cash),
+        "positions": [position_record(holding) for holding in holdings],
     }
 
 

@@ -63,15 +63,15 @@ class Venue:
         self.clock = ExchangeClock(calendar, datetime.fromisoformat(store.meta()["now"]))
         self.view = MarketView(prices, self.clock)
         self.faults = Faults()
-        self._account = Account(store, terms)
+        self.account = Account(store, terms)
         self._active = {order.perm_id: order for order in store.active_orders()}
         self._next_perm_id = (store.last_perm_id() or _FIRST_PERM_ID - 1) + 1
         self._serial = store.last_serial()
         self._forgotten = 0
-        symbols = self._account.symbols() | {order.symbol for order in self._active.values()}
+        symbols = self.account.symbols() | {order.symbol for order in self._active.values()}
         prices.require(self.clock.latest_complete, symbols)
         self._day = self.clock.date
-        self._account.start_day(book.effective(self.executions()))
+        self.account.start_day(book.effective(self.executions()))
         self._taken: dict[tuple[str, str], int] = {}
         self._taken_at = self.clock.moment
         this_minute = store.executions(*(self.clock.this_minute or (self.now, self.now)))
@@ -184,11 +184,11 @@ class Venue:
 
     def holdings(self) -> list[Holding]:
         """Open positions, marked at the last price, or at the close when the market is closed."""
-        return self._account.holdings(self.view.mark)
+        return self.account.holdings(self.view.mark)
 
     def closed_holding(self, contract: Contract) -> Holding:
         """The row of a position that is gone: no shares, and what it realised today."""
-        realized = self._account.realized.get(contract.symbol, 0)
+        realized = self.account.realized.get(contract.symbol, 0)
         nothing = Position(contract.con_id)
         return Holding(contract.symbol, nothing, self.view.mark(contract.symbol), realized)
 
@@ -203,22 +203,32 @@ class Venue:
     def account_values(self) -> list[tuple[str, str, str]]:
         """(tag, value, currency), see `statement`."""
         return account_values(
-            self._account.cash,
+            self.account.cash,
             reserved(self._active.values()),
-            sum(self._account.realized.values()),
+            sum(self.account.realized.values()),
             self.holdings(),
         )
 
     def truth(self) -> dict[str, Any]:
         """The books whole."""
-        whole = truth.books(self.store, self._account.cash, self.holdings())
+        whole = truth.books(self.store, self.account.cash, self.holdings())
         return {"now": self.now.isoformat(), "account": self.terms.account, **whole}
+
+    def balance(self) -> dict[str, Any]:
+        """What is in the account now."""
+        return truth.balance(self.account.cash, self.holdings())
+
+    def fill_at_limit(self, order: Order) -> list[Report]:
+        """Books an order that is filled whole the moment it exists; it gets its perm id here."""
+        order.perm_id, self._next_perm_id = self._next_perm_id, self._next_perm_id + 1
+        with self.store.transaction():
+            return self._execute(order, order.quantity, order.limit)
 
     def _set_now(self, now: datetime) -> None:
         self.clock.now = now
         if self.clock.date != self._day:
             self._day = self.clock.date
-            self._account.start_day(())
+            self.account.start_day(())
 
     def _working(self, client_id: int, order_id: int) -> Order | None:
         for order in self._active.values():
@@ -260,7 +270,7 @@ class Venue:
             exchange=terms.exchange,
         )
         self._next_perm_id += 1
-        refusal = self._account.refusal(order, order.quantity, order.limit, self._others(order))
+        refusal = self.account.refusal(order, order.quantity, order.limit, self._others(order))
         if refusal:
             order.status, order.done_at, order.reason = book.INACTIVE, self.now, refusal.text
             self.store.save_order(order)
@@ -282,7 +292,7 @@ class Venue:
         if terms.quantity <= order.filled:
             text = f"Order rejected - reason:{order.filled} shares are filled already."
             return [book.Problem(*address, rules.REJECTED, text)]
-        refusal = self._account.refusal(order, terms.quantity, terms.limit, self._others(order))
+        refusal = self.account.refusal(order, terms.quantity, terms.limit, self._others(order))
         if refusal:
             return [book.Problem(*address, refusal.code, refusal.text)]
         order.quantity, order.limit = terms.quantity, terms.limit
@@ -351,7 +361,7 @@ class Venue:
         order.filled += shares
         order.notional += shares * price
         order.last_price = price
-        commission, realized = self._account.trade(order, shares, price)
+        commission, realized = self.account.trade(order, shares, price)
         order.commission += commission
         if order.remaining <= 0:
             order.status, order.done_at = book.FILLED, self.now
@@ -378,7 +388,7 @@ class Venue:
         """Corrects the latest execution of an order to a price some ticks better for it."""
         self._serial += 1
         right = misfills.corrected(wrong, self._serial, ticks)
-        self._account.correct(wrong, right)
+        self.account.correct(wrong, right)
         order.notional, order.last_price = right.cum_notional, right.price
         return self._booked(order, right)
 
@@ -405,13 +415,13 @@ class Venue:
     def _act(self) -> list[Report]:
         """Splits and dividends of the session that opens; a split ends the orders in its symbol."""
         reports: list[Report] = []
-        affected = self._account.symbols() | {order.symbol for order in self._active.values()}
+        affected = self.account.symbols() | {order.symbol for order in self._active.values()}
         for symbol in sorted(affected):
             action = self.prices.action(symbol, self.session)
             if not action:
                 continue
             close = self.prices.close(symbol, self.clock.latest_complete) or 0
-            self._account.act(symbol, action, close, self.session)
+            self.account.act(symbol, action, close, self.session)
             if action.ratio != 1:
                 ended = [order for order in self._active.values() if order.symbol == symbol]
                 reports += [r for order in ended for r in self._end(order, "split")]

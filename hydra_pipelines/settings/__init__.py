@@ -4,13 +4,15 @@ Relative paths are relative to the folder that holds `hydra.yaml`. How sources a
 `load`, each value with its meaning in `sections`.
 """
 
-from hydra_pipelines.settings.load import SettingsError, load_settings
+from hydra_pipelines.settings.load import SettingsError, load_settings, place_of
 from hydra_pipelines.settings.model import PROJECT_ROOT, Settings
 from hydra_pipelines.settings.sections import (
+    AlertSettings,
     BrokerSettings,
     EmbeddedVenueSettings,
     ExecutionSettings,
     LedgerSettings,
+    LiveSettings,
     MarketSettings,
     PlanSettings,
     PromotionSettings,
@@ -22,10 +24,12 @@ from hydra_pipelines.settings.sections import (
 
 __all__ = [
     "PROJECT_ROOT",
+    "AlertSettings",
     "BrokerSettings",
     "EmbeddedVenueSettings",
     "ExecutionSettings",
     "LedgerSettings",
+    "LiveSettings",
     "MarketSettings",
     "PlanSettings",
     "PromotionSettings",
@@ -36,4 +40,5 @@ __all__ = [
     "SlippageSettings",
     "StrategySettings",
     "load_settings",
+    "place_of",
 ]

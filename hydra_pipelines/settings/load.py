@@ -1,4 +1,4 @@
-"""Reading the settings, with errors that name the setting and where it stands.
+"""Reading the settings, with errors that name the setting and where it stands, to the line.
 
 Sources, the first that has a value wins: the environment (`HYDRA_...`, nested with two
 underscores), the usual `IBKR_...` names there or in `.env`, `.env`, `hydra.yaml`, the defaults.
@@ -9,16 +9,25 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableValue
 
+from hydra_pipelines.settings.families import OWN_WORDS, Section
 from hydra_pipelines.settings.model import PREFIX, PROJECT_ROOT, Settings
-from hydra_pipelines.settings.sections import Section
+
+if TYPE_CHECKING:
+    from yaml import Node
+
+YAML = "hydra.yaml"
+Lines = dict[tuple[str | int, ...], int]
+"""Path of a setting in `hydra.yaml` -> the line it stands in."""
+Sources = dict[str, dict[str, Any]]
+"""Place -> what it says, the place that wins first."""
 
 
 class SettingsError(ValueError):
@@ -38,13 +47,13 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
     names = {**dotenv.upper(), **os.environ}
     _reject_strange_names(dotenv.upper(), ".env")
     _reject_strange_names(os.environ, "the environment")
+    content, lines = _read_yaml(root / YAML)
+    _reject_outsiders(content, lines)
     try:
         sources = {
             "the call": {"root": root, **overrides},
-            "the environment": EnvSettingsSource(Settings)(),
-            "the IBKR_ names": _from_ibkr_names(names),
-            ".env": dotenv(),
-            "hydra.yaml": _read_yaml(root / "hydra.yaml"),
+            **_outside(dotenv, names),
+            YAML: content,
         }
         settings = Settings(**functools.reduce(_over, sources.values()))
     except UnreadableValue as error:
@@ -53,11 +62,30 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
             f"a section as {PREFIX}SECTION__NAME"
         ) from error
     except ValidationError as error:
-        lines = [_explained(found, sources) for found in error.errors()]
-        raise SettingsError(f"settings of {root}:\n" + "\n".join(lines)) from error
+        said = [_explained(found, sources, lines) for found in error.errors()]
+        raise SettingsError(f"settings of {root}:\n" + "\n".join(said)) from error
     if settings.mode == "live" and _is_paper(names):
         raise SettingsError("mode is live but IBKR_PAPER_TRADING is true: change one of them")
     return settings
+
+
+def place_of(root: Path, path: tuple[str | int, ...]) -> str:
+    """Where the value of a setting comes from, such as `hydra.yaml, line 12`; empty if unknown.
+
+    For errors that are found only later, by who knows more than the settings do.
+    """
+    content, lines = _read_yaml(root / YAML)
+    dotenv = _DotEnv(Settings, env_file=root / ".env")
+    outside = _outside(dotenv, {**dotenv.upper(), **os.environ})
+    return _place({**outside, YAML: content}, lines, path)
+
+
+def _outside(dotenv: _DotEnv, names: Mapping[str, str]) -> Sources:
+    return {
+        "the environment": EnvSettingsSource(Settings)(),
+        "the IBKR_ names": _from_ibkr_names(names),
+        ".env": dotenv(),
+    }
 
 
 class _DotEnv(DotEnvSettingsSource):
@@ -123,8 +151,18 @@ def _reject_strange_names(names: Iterable[str], place: str) -> None:
             )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The content of `hydra.yaml`; empty where there is no such file."""
+def _reject_outsiders(content: Mapping[str, Any], lines: Lines) -> None:
+    """Refuse in `hydra.yaml` what is a secret, or a person's word about this machine."""
+    for path in (("live_confirmed",), ("alerts", "urls")):
+        if _holds(content, path):
+            raise SettingsError(
+                f"{'.'.join(path)} ({YAML}, line {lines[path]}) is not set there: it is "
+                f"{PREFIX}{'__'.join(path).upper()} in the environment or in .env"
+            )
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+    """The content of `hydra.yaml` and its lines; empty where there is no such file."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -140,30 +178,59 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        loader = Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node else None
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} can't be read: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise SettingsError(f"{path} holds no settings by name, but a {type(content).__name__}")
-    return content or {}
+    lines: Lines = {}
+    if node:
+        _number(node, (), lines)
+    return content or {}, lines
 
 
-def _explained(found: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]]) -> str:
+def _number(node: Node, path: tuple[str | int, ...], lines: Lines) -> None:
+    """Note the line of everything below a node, names by their own."""
+    if node.id == "mapping":
+        for key, value in node.value:
+            lines[*path, key.value] = key.start_mark.line + 1
+            _number(value, (*path, key.value), lines)
+    elif node.id == "sequence":
+        for i, value in enumerate(node.value):
+            lines[*path, i] = value.start_mark.line + 1
+            _number(value, (*path, i), lines)
+
+
+def _explained(found: Mapping[str, Any], sources: Sources, lines: Lines) -> str:
     """One line for one error: the setting, the place it comes from, what is wrong, the value."""
     path = tuple(found["loc"])
-    place = next((name for name, values in sources.items() if _holds(values, path)), None)
+    place = _place(sources, lines, path)
     text = f"  {'.'.join(str(part) for part in path) or 'settings'}"
-    text += f" (in {place})" if path and place else ""
+    text += f" ({place})" if place else ""
     if found["type"] == "extra_forbidden":
         return f"{text}: there is no such setting"
-    if found["type"] == "value_error":
+    if found["type"] in ("value_error", OWN_WORDS):
         return f"{text}: {found['msg'].removeprefix('Value error, ')}"
+    if found["type"] == "missing":
+        return f"{text}: {found['msg']}"
     return f"{text}: {found['msg']} (got {found['input']!r})"
 
 
-def _holds(values: Any, path: Sequence[str | int]) -> bool:
+def _place(sources: Sources, lines: Lines, path: tuple[str | int, ...]) -> str:
+    """The source that a value is from; where it is missing, that of what it should be in."""
+    for length in range(len(path), 0, -1):
+        for name, values in sources.items():
+            if _holds(values, path[:length]):
+                line = lines.get(path[:length])
+                return f"{YAML}, line {line}" if name == YAML and line else f"in {name}"
+    return ""
+
+
+def _holds(values: Any, path: tuple[str | int, ...]) -> bool:
     """Whether nested settings have a value at a path."""
     try:
         for part in path:

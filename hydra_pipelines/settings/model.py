@@ -8,11 +8,14 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hydra_pipelines.settings.families import refusal
 from hydra_pipelines.settings.sections import (
+    AlertSettings,
     BrokerSettings,
     EmbeddedVenueSettings,
     ExecutionSettings,
     LedgerSettings,
+    LiveSettings,
     MarketSettings,
     PlanSettings,
     PromotionSettings,
@@ -42,12 +45,15 @@ class Settings(BaseSettings):
     root: Path = PROJECT_ROOT
     """Folder that relative paths start from: where `hydra.yaml` is."""
     mode: Literal["dry_run", "paper", "live"] = "paper"
+    live_confirmed: bool = False
+    """One of the confirmations that mode live needs; only HYDRA_LIVE_CONFIRMED sets it."""
     data_dir: Path = Path("data")
     mlflow_uri: str = ""
     """Tracking server or store; empty means SQLite under `mlruns/` beside the data folder."""
     market: MarketSettings = MarketSettings()
     embedded: EmbeddedVenueSettings = EmbeddedVenueSettings()
     broker: BrokerSettings = BrokerSettings()
+    live: LiveSettings = LiveSettings()
     strategies: tuple[StrategySettings, ...] = ()
     promotion: PromotionSettings = PromotionSettings()
     plan: PlanSettings = PlanSettings()
@@ -55,20 +61,47 @@ class Settings(BaseSettings):
     risk: RiskSettings = RiskSettings()
     execution: ExecutionSettings = ExecutionSettings()
     ledger: LedgerSettings = LedgerSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         ids = [s.id for s in self.strategies]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        if twice:
-            raise ValueError(f"strategies: id {', '.join(twice)} is used more than once")
+        wrong: dict[tuple[str | int, ...], str] = {
+            ("strategies", i, "id"): f"{one} is used more than once"
+            for i, one in enumerate(ids)
+            if one in ids[:i]
+        }
         deployed = sum(s.capital_weight for s in self.strategies if s.status == "deployed")
         if deployed > 1 + 1e-9:
-            raise ValueError(
-                f"strategies: capital_weight of the deployed ones adds up to {deployed:g}; "
+            wrong["strategies",] = (
+                f"capital_weight of the deployed ones adds up to {deployed:g}; "
                 "at most 1 can be given away"
             )
+        wrong |= self._limits_beyond_the_gates()
+        if wrong:
+            raise refusal("Settings", wrong)
         return self
+
+    def _limits_beyond_the_gates(self) -> dict[tuple[str | int, ...], str]:
+        """What the desk may plan or send, and its risk gate would deny."""
+        plan, risk, collar = self.plan, self.risk, self.execution.collar
+        wrong: dict[tuple[str | int, ...], str] = {}
+        for name in ("max_positions", "max_position_weight", "gross_cap", "net_cap"):
+            planned, allowed = getattr(plan, name), getattr(risk, name)
+            if planned > allowed:
+                wrong["plan", name] = f"{planned} is above risk.{name}, {allowed}"
+        if plan.cash_buffer < risk.cash_buffer:
+            wrong["plan", "cash_buffer"] = (
+                f"{plan.cash_buffer} is below risk.cash_buffer, {risk.cash_buffer}"
+            )
+        if collar > risk.collar_quote:
+            wrong["execution", "collar"] = (
+                f"{collar} is above risk.collar_quote, {risk.collar_quote}"
+            )
+        return {
+            path: f"{text}: the risk gate would deny what this allows; change one of them"
+            for path, text in wrong.items()
+        }
 
     @property
     def data_path(self) -> Path:

@@ -9,25 +9,23 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from hydra_pipelines.settings.families import FAMILIES, Positive, Section
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 Exposure = Annotated[float, Field(gt=0, le=10)]
 """A multiple of equity."""
+Symbol = Annotated[str, Field(min_length=1)]
 Usd = Annotated[Decimal, Field(gt=0)]
+LatchedBreaker = Literal["daily_loss", "drawdown", "trade_loss", "order_rejects"]
 DailyWindow = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
-
-
-class Section(BaseModel):
-    # An infinite limit would be none, and comparisons with NaN are never true.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class AcceptedMove(Section):
     """A move beyond 40 % without a corporate action that a person has found to be real."""
 
-    symbol: Annotated[str, Field(min_length=1)]
+    symbol: Symbol
     session: date
     reason: Annotated[str, Field(min_length=1)]
 
@@ -37,7 +35,7 @@ class MarketSettings(Section):
 
     source: str = "sample"
     """`sample` (20 US large caps, embedded), `files` (CSV or Parquet), `ibkr` or `yfinance`."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """Options of the source, by its own names."""
     calendar: str = "XNYS"
     """Exchange calendar, by its `exchange_calendars` name."""
@@ -65,7 +63,7 @@ class BrokerSettings(Section):
     venue: Literal["embedded", "ibkr"] = "embedded"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 4002
-    """4002 Gateway paper, 7497 TWS paper, 4004 paper in a container. Unused when embedded."""
+    """4002 Gateway, 7497 TWS, 4004 in a container; live: 4001, 7496, 4003. Unused when embedded."""
     client_id: Annotated[int, Field(ge=1)] = 17
     """Fixed and never 0: client 0 adopts orders that people place by hand."""
     account: str = ""
@@ -81,10 +79,39 @@ class BrokerSettings(Section):
     """The same for the night from Friday to Saturday."""
 
 
+class LiveSettings(Section):
+    """What mode live needs beside HYDRA_LIVE_CONFIRMED, a live port and a passed paper gate."""
+
+    accounts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Accounts that may be traded live, by their whole id; none of them begins with D."""
+    override_reason: str = ""
+    """Why to trade live though the paper gate is not passed; noted at every connect."""
+
+    @field_validator("accounts")
+    @classmethod
+    def _no_paper_account(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
+        for account in accounts:
+            if account.upper().startswith("D"):
+                raise ValueError(f"{account} is a paper account (these begin with D)")
+        return accounts
+
+
+class AlertSettings(Section):
+    """Where a person is told of what can't wait."""
+
+    urls: tuple[SecretStr, ...] = ()
+    """Channels as URLs of `apprise`; they hold secrets, so only HYDRA_ALERTS__URLS sets them."""
+    rate_per_hour: Annotated[int, Field(ge=1)] = 20
+    """More than so many alerts within an hour are kept and not sent."""
+    repeat_after_s: Annotated[float, Field(ge=0)] = 6 * 3600
+    """The same alert is sent again after so long at the earliest."""
+
+
 class SignalSettings(Section):
     """How predictions become long, flat or short."""
 
-    method: Literal["rank", "threshold", "zscore"] = "rank"
+    method: Literal["rank", "threshold", "zscore", "all"] = "rank"
+    """`all` is for the family `equal_weight`: long in every member, whatever the prediction."""
     top_fraction: Fraction = 0.10
     bottom_fraction: Fraction = 0.0
     threshold: Annotated[float, Field(ge=0)] = 0.0
@@ -97,14 +124,36 @@ class StrategySettings(Section):
 
     id: Annotated[str, Field(pattern=r"^[A-Z]{2,8}-[0-9]{4}-[0-9]{3}$")]
     title: Annotated[str, Field(min_length=1)]
-    family: Literal["ridge", "momentum"]
+    universe: tuple[Symbol, ...] = ()
+    """Symbols that it learns from and trades; `all`, or nothing: the members of the session."""
+    family: Literal["ridge", "hist_gradient_boosting", "momentum", "equal_weight"]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
     label_horizon: Annotated[int, Field(ge=1, le=63)] = 5
     """Sessions over which the predicted return is earned."""
-    parameters: dict[str, float] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """The family's, see `families`; what is not given has its default."""
     signal: SignalSettings = SignalSettings()
     capital_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     status: Literal["research", "deployed", "retired"] = "research"
+
+    @field_validator("universe", mode="before")
+    @classmethod
+    def _symbols(cls, given: Any) -> Any:
+        if given == "all":
+            return ()
+        if isinstance(given, str) or given == []:
+            raise ValueError("write a list of symbols, or all")
+        return given
+
+    @field_validator("parameters")
+    @classmethod
+    def _of_the_family(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        family = info.data.get("family")
+        if family is None:
+            return given
+        # Its errors name the parameter; pydantic puts our own place before.
+        made = FAMILIES[family](**given)
+        return {name: getattr(made, name) for name in given}
 
 
 class PromotionSettings(Section):
@@ -151,15 +200,22 @@ class PlanSettings(Section):
 
 
 class SlippageSettings(Section):
-    """The square-root law that predicts the cost of an order."""
+    """The square-root law that predicts the cost of an order.
+
+    `hydra calibrate-slippage` corrects it from the fills. A calibration holds only as long as the
+    predictor's values here stay what they were when it was made: what a person writes wins.
+    """
 
     half_spread_bps: Positive = 2.0
+    """Half of the spread where no quote is known: in the plan, before its orders are sent."""
     y: Positive = 0.7
     """Coefficient of the impact, without a unit."""
     assumed_adv_usd: Positive = 500_000_000
     """Average daily dollar volume where the data has no volume."""
     assumed_sigma_daily: Positive = 0.02
     """Daily volatility where the history is too short to measure it."""
+    window_sessions: Annotated[int, Field(ge=1)] = 250
+    """So many execution sessions back fills are compared with what was predicted of them."""
 
 
 class RiskSettings(Section):
@@ -185,6 +241,10 @@ class RiskSettings(Section):
     single_trade_loss: Fraction = 0.01
     rejects_in_a_row: Annotated[int, Field(ge=1)] = 5
     max_data_age_sessions: Annotated[int, Field(ge=0)] = 3
+    auto_reset: tuple[LatchedBreaker, ...] = ("daily_loss",)
+    """Breakers that the next session resets by itself; the others wait for a person."""
+    reset_margin: Fraction = 0.25
+    """A breaker that a person reset trips again once worse than then by this share of its limit."""
 
 
 class ExecutionSettings(Section):
@@ -193,9 +253,32 @@ class ExecutionSettings(Section):
     start: time = time(9, 35)
     """New York time of the execution session from which orders are sent."""
     work_minutes: Annotated[int, Field(ge=1, le=390)] = 30
-    """An order is worked for so long; what is left is cancelled and said."""
+    """An order (of a TWAP, a slice) is worked for so long; what is left is cancelled and said."""
+    routing: Literal["auto", "market"] = "auto"
+    """`auto`: limit-patience, or TWAP where an order is large or its contract thin. `market`: what
+    a market order would be for, as a marketable limit at once."""
     collar: Annotated[float, Field(gt=0, le=0.05)] = 0.005
     """A marketable limit reaches this share of the price beyond the far touch."""
+    rest_at: Literal["mid", "near_touch"] = "mid"
+    """Where limit-patience begins."""
+    patience_s: Annotated[float, Field(ge=0)] = 300
+    """Seconds that it rests there."""
+    steps: Annotated[int, Field(ge=1, le=20)] = 4
+    """Steps from there to the far touch, the last one as far beyond it as `collar` says,"""
+    step_s: Positive = 60
+    """and the seconds that each stands; the last one stands until `work_minutes` are over."""
+    max_slippage_bps: Annotated[float, Field(gt=0, le=500)] = 100
+    """Basis points of the arrival price that neither limit-patience nor TWAP goes beyond."""
+    twap_adv_fraction: Fraction = 0.01
+    """Orders above this share of the 21-session average daily volume are sliced. The plan makes
+    none above `plan.max_adv_share`, and the gate passes no order (of a TWAP, no slice) above
+    `risk.max_adv_share`: raise the first of them to trade more by TWAP."""
+    twap_minutes: Annotated[float, Field(gt=0, le=390)] = 60
+    twap_slices: Annotated[int, Field(ge=1, le=100)] = 12
+    max_participation: Annotated[float, Field(gt=0, le=1)] = 0.10
+    """Largest share of the volume expected while a slice works."""
+    thin: tuple[str, ...] = ()
+    """Symbols that are always sliced."""
 
 
 class LedgerSettings(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 from hydra_pipelines import day
 from hydra_pipelines.cli.app import app
 from hydra_pipelines.control import Control
+from hydra_pipelines.day import explaining
 from hydra_pipelines.desk import Desk
-from hydra_pipelines.execution import positions
+from hydra_pipelines.execution.breaks import Break
 from hydra_pipelines.market.sources import open_source
 from hydra_pipelines_tests.cli.words import lines
 from hydra_pipelines_tests.conftest import TradedDesk
@@ -29,7 +31,8 @@ def test_a_cycle_shows_its_steps_and_says_only_data_on_stdout(traded_desk: Trade
     steps = re.findall(r"^  (\w+) +(ok|FAILED) +\d+\.\d\d s$", traded_desk.progress, re.MULTILINE)
     assert {name for name, _ in steps} == {
         "bars", "universe", "features", "champion_models", "predictions", "signals",
-        "order_plan", "executions", "positions", "account",
+        "order_plan", "executions", "positions", "account", "slippage_reconciliation",
+        "performance",
     }  # fmt: skip
     assert {mark for _, mark in steps} == {"ok"}
     assert "HYP-2026-001: no champion yet, training as of 2019-01-02" in traded_desk.progress
@@ -120,13 +123,14 @@ def cycle_here(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
 def test_a_cycle_that_ran_and_found_a_difference_is_not_well(
     traded_desk: TradedDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(positions, "find_breaks", lambda *_: ["cash: 1.00 in the journal, 2.00"])
+    difference = Break(None, Decimal("1.00"), Decimal("2.00"))
+    monkeypatch.setattr(explaining, "find_breaks", lambda *_: [difference])
     done = cycle_here(traded_desk.hydra.folder, monkeypatch, "--dry-run")
     assert done.exit_code == REFUSED
     assert "! check journal_equals_broker: cash: 1.00 in the journal" in done.stderr
-    assert done.stderr.splitlines()[-1] == (
+    assert done.stderr.splitlines()[-1].startswith(
         "hydra: the cycle ran, and found what needs a person: positions, journal_equals_broker: "
-        "cash: 1.00 in the journal, 2.00"
+        "cash: 1.00 in the journal, 2.00 at the broker (unexplained: "
     )
     assert lines(done.stdout)["next due"], "the status is shown all the same"
 

@@ -49,7 +49,7 @@ def test_a_row_says_what_a_person_wants_to_know():
     assert row.predicted_slippage_bps == pytest.approx(
         float(SLIPPAGE.predict_bps(30, 100, 0.02, 0))
     )
-    assert (row.routing, row.strategies) == ("marketable_limit", (("S1", 0.05),))
+    assert row.strategies == (("S1", 0.05),)
     assert row.row_id == f"{plan(made).plan_id}-0001"
 
 

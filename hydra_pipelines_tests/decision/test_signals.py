@@ -143,6 +143,11 @@ def test_equal_predictions_can_not_be_told_apart():
     assert signals([0.1, 0.1], method="threshold") == [1, 1]
 
 
+def test_all_is_long_in_every_name_that_has_a_prediction():
+    assert signals([0.0, NAN, 0.0, -3.0], method="all") == [1, None, 1, 1]
+    assert signals([-1.0], method="all", allow_short=True) == [1]
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hydra_pipelines.execution.broker.messages import Account, Holding, Position
 from hydra_pipelines.execution.positions import (
     Lot,
-    find_breaks,
     fold_fills,
     live_positions,
     worst_realised_loss,
@@ -174,23 +173,31 @@ def test_a_position_without_a_mark_is_an_error_and_none_is_no_row():
     assert live_positions(account(), [Position("AAPL", 1, 0, Decimal("10"))], {}) == []
 
 
-@given(
-    st.dictionaries(st.sampled_from("ABCD"), st.integers(-5, 5)),
-    st.dictionaries(st.sampled_from("ABCD"), st.integers(-5, 5)),
-)
-def test_breaks_are_all_differences_and_nothing_else(ours, theirs):
-    positions = [Position(s, 1, q, Decimal(1)) for s, q in theirs.items()]
-    lots = {s: Lot(q) for s, q in ours.items() if q}
-    found = find_breaks(positions, lots, Decimal("5"), Decimal("5"))
-    differ = {s for s in "ABCD" if ours.get(s, 0) != theirs.get(s, 0)}
-    assert {b.what for b in found} == {f"shares of {s}" for s in differ}
-    for b in found:
-        symbol = b.what[-1]
-        assert (b.ours, b.brokers) == (ours.get(symbol, 0), theirs.get(symbol, 0))
+def adjustment(kind: str, quantity: int, symbol: str = "AAPL", before: str | None = None) -> dict:
+    return {
+        **fill("BUY" if quantity > 0 else "SELL", abs(quantity), "0", strategies=""),
+        "symbol": symbol,
+        "kind": kind,
+        "from_symbol": before,
+    }
 
 
-def test_cash_to_the_cent():
-    assert find_breaks([], {}, Decimal("5.004"), Decimal("5.001")) == []
-    assert find_breaks([], {}, Decimal("5.00"), None) == []
-    (found,) = find_breaks([], {}, Decimal("5.01"), Decimal("5.00"))
-    assert str(found) == "cash: 5.00 in the journal, 5.01 at the broker"
+def test_a_split_changes_shares_and_not_what_they_cost():
+    history = [fill("BUY", 10, "100", "1"), adjustment("split", 30)]
+    assert fold_fills(history) == {"AAPL": Lot(40, Decimal(1001), Decimal(1000), "A")}
+    history.append(fill("SELL", 40, "24"))
+    assert fold_fills(history) == {}
+    assert worst_realised_loss(history, TODAY) == Decimal(41)
+    assert worst_realised_loss([fill("BUY", 10, "1"), adjustment("split", -9)], TODAY) == 0
+    assert fold_fills([fill("BUY", 10, "1"), adjustment("split", -10)]) == {}
+
+
+def test_a_change_of_name_takes_the_cost_along():
+    history = [
+        fill("BUY", 10, "100"),
+        adjustment("symbol_change", -10),
+        adjustment("symbol_change", 10, "APPL", "AAPL"),
+    ]
+    assert fold_fills(history) == {"APPL": Lot(10, Decimal(1000), Decimal(1000), "A")}
+    sold = {**fill("SELL", 10, "90"), "symbol": "APPL"}
+    assert worst_realised_loss([*history, sold], TODAY) == 100

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -16,6 +18,7 @@ from hydra_pipelines.execution.slippage import (
     SlippageModel,
     actual_slippage,
     implementation_shortfall_bps,
+    predicted_cost,
     reconcile,
 )
 
@@ -86,11 +89,60 @@ def test_without_a_price_there_is_no_prediction(price):
         ({"y": float("nan")}, "y is nan"),
         ({"assumed_adv_usd": 0}, "assumed_adv_usd is 0; it must be finite and above 0"),
         ({"assumed_sigma_daily": float("inf")}, "assumed_sigma_daily is inf"),
+        ({"beyond_spread_bps": float("nan")}, "beyond_spread_bps is nan; it must be finite"),
+        ({"by_algo": (("twap", float("inf")),)}, "twap is inf; it must be finite"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(parameter, message):
     with pytest.raises(ValueError, match=message):
         SlippageModel(**parameter)
+
+
+def test_a_quoted_half_spread_takes_the_place_of_the_assumed_one():
+    known = MODEL.predict_bps(10_000, 50.0, 0.015, 1_000_000, quoted_half_spread_bps=5.5)
+    assert known == pytest.approx(17.5)
+    for unknown in (float("nan"), -1.0, float("inf")):
+        assert MODEL.predict_bps(
+            10_000, 50.0, 0.015, 1_000_000, quoted_half_spread_bps=unknown
+        ) == pytest.approx(14.0)
+
+
+def test_what_is_beyond_the_spread_is_a_matter_of_how_orders_are_worked():
+    model = replace(MODEL, beyond_spread_bps=1.5, by_algo=(("patience", -3.0), ("twap", 4.0)))
+    order = (10_000, 50.0, 0.015, 1_000_000)
+    assert model.predict_bps(*order) == pytest.approx(15.5)
+    assert model.predict_bps(*order, algo="patience") == pytest.approx(11.0)
+    assert model.predict_bps(*order, algo="twap") == pytest.approx(18.0)
+    assert model.predict_bps(*order, algo="marketable_limit") == pytest.approx(15.5)
+    assert SlippageModel.of(json.loads(json.dumps(model.parameters()))) == model
+
+
+def test_no_prediction_is_below_nothing():
+    model = replace(MODEL, by_algo=(("patience", -10.0),))
+    shares = np.array([1.0, 2_500.0, 10_000.0, 1_000_000.0])
+    costs = model.predict_bps(shares, 50.0, 0.015, 1_000_000, algo="patience")
+    # 2 - 10 + 120 x sqrt(shares / 1,000,000)
+    assert costs.tolist() == pytest.approx([0.0, 0.0, 4.0, 112.0])
+
+
+def test_an_order_about_to_be_sent_is_predicted_with_its_terms():
+    model = replace(MODEL, by_algo=(("patience", -1.0),))
+    bid, ask = Decimal("49.99"), Decimal("50.01")
+    found = predicted_cost(model, 10_000, Decimal("50"), bid, ask, 0.015, 1e6, "patience")
+    assert found == {
+        "quoted_half_spread_bps": pytest.approx(2.0),
+        "unit_impact_bps": pytest.approx(15.0),
+        "predicted_slippage_bps": pytest.approx(2.0 - 1.0 + 12.0),
+    }
+    # 50,000,000 USD at 50 USD are 1,000,000 shares a day; the volatility is 2 %.
+    blind = predicted_cost(model, 10_000, Decimal("50"), bid, None, None, None, "patience")
+    assert blind == {
+        "quoted_half_spread_bps": None,
+        "unit_impact_bps": pytest.approx(20.0),
+        "predicted_slippage_bps": pytest.approx(2.0 - 1.0 + 16.0),
+    }
+    crossed = predicted_cost(model, 10_000, Decimal("50"), ask, bid, 0.015, 1e6, "patience")
+    assert crossed["quoted_half_spread_bps"] is None
 
 
 # --- measures of a fill -------------------------------------------------------------------------
@@ -168,7 +220,7 @@ def test_the_edges_belong_to_the_worse_colour():
     flat = np.full(20, 8.0)
     assert reconcile(flat, flat * 1.125).colour == "yellow"
     assert reconcile(flat, flat * 1.5).colour == "red"
-    assert reconcile(flat, flat * 1.5).message == "the model is off"
+    assert reconcile(flat, flat * 1.5).message == "the model is off: its bias is too large"
     assert reconcile(np.full(20, 10.0), np.full(20, 11.0)).colour == "yellow"
 
 
@@ -190,7 +242,7 @@ def test_without_correlation_the_model_is_not_calibrated():
     against = reconcile(PREDICTED, PREDICTED[::-1].copy())
     assert against.relative_bias == 0.0
     assert against.is_model_calibrated is False
-    assert against.message == "the model is off"
+    assert against.message == "the model is off: it does not tell dear orders from cheap ones"
 
 
 def test_a_model_that_predicts_no_cost_has_nothing_to_compare_with():

@@ -60,7 +60,8 @@ def test_damaged_code_is_made_anew(kept, tmp_path):
     content = code.read_bytes()
     code.write_bytes(content[:-100] + bytes(100))
     assert run(kept, tmp_path / "home") == f"{SUMS} True"
-    assert code.read_bytes()[32:200] == content[32:200] and code.read_bytes() != content[:-100]
+    made = compiled._read(code)
+    assert made is not None and list(made[0]) == list(compiled.kernels())
 
 
 def test_other_sources_are_other_code(kept, monkeypatch):

@@ -83,6 +83,7 @@ def plan_row(sequence: int = 1, symbol: str = "AAPL", **change: Any) -> dict[str
         "predicted_slippage_bps": 2.5,
         "routing": "marketable limit",
         "strategies": "HYP-2026-001",
+        "strategy_shares": '{"HYP-2026-001": 1.0}',
     }
     return {**row, **change}
 

@@ -228,3 +228,27 @@ def test_the_curve_adds_up(module_ledger: Ledger, equities: list[Decimal]) -> No
             assert 0 <= row["drawdown"] < 1
             assert row["drawdown"] == pytest.approx(float(1 - equities[i] / row["peak"]))
         raise Undo
+
+
+def test_fills_of_what_was_traded_in_a_session_and_what_is_held(tx: Transaction) -> None:
+    later = date(2019, 1, 4)
+    trades.record(
+        tx,
+        [
+            execution("1.01", quantity=100),
+            execution("2.01", quantity=30, symbol="KO"),
+            execution("3.01", quantity=100, side="SELL", session=later,
+                      executed_at=NOW + timedelta(days=1)),
+        ],
+    )  # fmt: skip
+    assert [row["exec_key"] for row in trades.fills(tx, ACCOUNT, traded_in=later)] == ["1", "3"]
+    assert trades.fills(tx, ACCOUNT, traded_in=date(2019, 1, 7)) == []
+    assert trades.held(tx, ACCOUNT) == {"KO": 30}
+    split = {
+        "account": ACCOUNT, "session": later, "effective_at": NOW + timedelta(days=1),
+        "symbol": "KO", "kind": "split", "from_symbol": None, "quantity": -20, "price": None,
+        "reason": "1:3", "actor": "system",
+    }  # fmt: skip
+    accounts.record_adjustments(tx, [split])
+    assert trades.held(tx, ACCOUNT) == {"KO": 10}
+    assert [row["kind"] for row in trades.fills(tx, ACCOUNT)] == [None, None, None, "split"]

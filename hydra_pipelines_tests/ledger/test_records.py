@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_pipelines.ledger import accounts, audit, decisions, orders
+from hydra_pipelines.ledger import accounts, audit, decisions, orders, promotions
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import Ledger, LedgerError, Transaction
 from hydra_pipelines_tests.ledger.builders import (
@@ -136,11 +137,57 @@ def test_a_model_version_cant_be_changed_under_the_desk(tx: Transaction) -> None
     assert tx.value("SELECT count(*) FROM model_versions") == 2
 
 
-def test_promotions_are_appended_the_first_from_nothing(tx: Transaction) -> None:
-    decisions.record_promotion(tx, "HYP-2026-001", None, 1, "system", "the first")
-    decisions.record_promotion(tx, "HYP-2026-001", 1, 2, "user:ada", "better")
-    found = tx.query("SELECT from_version, to_version, actor FROM promotions ORDER BY rowid")
-    assert [tuple(row.values()) for row in found] == [(None, 1, "system"), (1, 2, "user:ada")]
+def move(stage: str, to: int | None, before: int | None = None, **change: Any) -> dict[str, Any]:
+    row = {
+        "move_id": f"to {to}",
+        "strategy_id": "HYP-2026-001",
+        "kind": "promoted",
+        "stage": stage,
+        "from_version": before,
+        "to_version": to,
+        "previous_version": None,
+        "actor": "user:ada",
+        "reason": "better",
+        "evidence": {"sharpe": 0.8},
+    }
+    return {**row, **change}
+
+
+def test_promotions_are_appended_and_the_last_that_is_done_counts(tx: Transaction) -> None:
+    assert promotions.latest(tx) == {}
+    promotions.append(tx, [move("intended", 1), move("done", 1), move("intended", 2, 1)])
+    promotions.append(tx, [move("done", 7, strategy_id="HYP-2026-002")])
+    last = promotions.latest(tx)["HYP-2026-001"]
+    assert last.done is not None and last.done["to_version"] == 1
+    assert last.unfinished is not None and last.unfinished["to_version"] == 2
+    assert last.done["evidence"] == {"sharpe": 0.8}
+    promotions.append(tx, [move("abandoned", 2, 1)])
+    assert promotions.latest(tx)["HYP-2026-001"].unfinished is None
+    promotions.append(tx, [move("intended", 3, 1), move("done", 3, 1)])
+    last = promotions.latest(tx)["HYP-2026-001"]
+    assert last.done is not None and (last.done["to_version"], last.unfinished) == (3, None)
+    told = [(row["strategy_id"][-1], row["to_version"]) for row in promotions.history(tx)]
+    assert told == [("1", 3), ("2", 7), ("1", 1)], "the latest first, what was done alone"
+    assert len(promotions.history(tx, "HYP-2026-001", limit=1)) == 1
+
+
+def test_what_was_made_of_predictions_goes_and_what_was_worked_stays(tx: Transaction) -> None:
+    for session, status in ((SESSION, "draft"), (SESSION + timedelta(1), "working")):
+        decisions.replace_signals(tx, session, {"HYP-2026-001": [signal()]})
+        name = f"{session}-{status}"
+        decisions.save_plan(
+            tx,
+            plan_header(name, session=session),
+            [plan_row()],
+            [],
+        )
+        decisions.set_plan_status(tx, name, status)
+        decisions.drop_derived(tx, session)
+        assert decisions.signals(tx, session) == []
+    assert decisions.plan(tx, SESSION) is None
+    worked = decisions.plan(tx, SESSION + timedelta(1))
+    assert worked is not None and len(worked["rows"]) == 1
+    assert tx.value("SELECT count(*) FROM plan_rows") == 1
 
 
 # orders

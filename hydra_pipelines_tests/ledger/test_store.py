@@ -22,6 +22,8 @@ from hydra_pipelines.sessions import NEW_YORK
 from hydra_pipelines_tests.ledger.conftest import StartProcess, kill
 
 NOW = datetime(2019, 1, 2, 21, 0, 0, 123456, tzinfo=UTC)
+COLUMNS = "account, session, amount, reason, recorded_at"
+"""Of `cash_movements`, those that `movement` gives."""
 
 
 def movement(amount: str = "1.00", account: str = "DU1") -> dict[str, Any]:
@@ -79,8 +81,9 @@ def test_killed_in_a_transaction_nothing_of_it_is_left(ledger: Ledger, start: St
         tx.insert("cash_movements", [movement("1")])
     process = start(
         "with ledger.transaction() as tx:\n"
-        "    tx.execute(\"INSERT INTO cash_movements SELECT 'DU2', DATE '2019-01-02', i, 'x', now()"
-        ' FROM range(50000) r(i)")\n'
+        '    tx.execute("INSERT INTO cash_movements '
+        "(account, session, amount, reason, recorded_at) "
+        "SELECT 'DU2', DATE '2019-01-02', i, 'x', now() FROM range(50000) r(i)\")\n"
         "    tx.execute('DELETE FROM cash_movements WHERE amount = 1')\n"
         "    here()"
     )
@@ -93,8 +96,9 @@ def test_killed_after_the_commit_it_is_there(ledger: Ledger, start: StartProcess
     process = start(
         "with ledger.session():\n"
         "    with ledger.transaction() as tx:\n"
-        "        tx.execute(\"INSERT INTO cash_movements SELECT 'DU2', DATE '2019-01-02', 7, 'x',"
-        ' now()")\n'
+        '        tx.execute("INSERT INTO cash_movements '
+        "(account, session, amount, reason, recorded_at) "
+        "SELECT 'DU2', DATE '2019-01-02', 7, 'x', now()\")\n"
         "    here()"
     )
     kill(process)
@@ -198,8 +202,9 @@ def test_many_processes_write_one_after_the_other(ledger: Ledger) -> None:
         "for _ in range(5):\n"
         "    with ledger.transaction() as tx:\n"
         "        n = tx.value('SELECT count(*) FROM cash_movements')\n"
-        "        tx.execute(\"INSERT INTO cash_movements SELECT 'DU1', DATE '2019-01-02', ?, 'x',"
-        ' now()", [n])'
+        '        tx.execute("INSERT INTO cash_movements '
+        "(account, session, amount, reason, recorded_at) "
+        "SELECT 'DU1', DATE '2019-01-02', ?, 'x', now()\", [n])"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(ledger.path)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
@@ -259,7 +264,7 @@ def test_columns_may_come_in_any_order(ledger: Ledger) -> None:
     backwards = dict(reversed(movement("2").items()))
     with ledger.transaction() as tx:
         tx.insert("cash_movements", [movement("1"), backwards])
-        assert tx.query("SELECT * FROM cash_movements ORDER BY amount") == [
+        assert tx.query(f"SELECT {COLUMNS} FROM cash_movements ORDER BY amount") == [
             movement("1"),
             movement("2"),
         ]
@@ -270,7 +275,7 @@ def test_one_row_is_one_row(ledger: Ledger) -> None:
         assert tx.one("SELECT * FROM cash_movements") is None
         assert tx.value("SELECT amount FROM cash_movements") is None
         tx.insert("cash_movements", [movement("1")])
-        assert tx.one("SELECT * FROM cash_movements") == movement("1")
+        assert tx.one(f"SELECT {COLUMNS} FROM cash_movements") == movement("1")
         tx.insert("cash_movements", [movement("2")])
         with pytest.raises(LedgerError, match="at most one row, got 2"):
             tx.one("SELECT * FROM cash_movements")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,12 @@ from hydra_pipelines.sessions import Calendar
 from hydra_pipelines.settings import load_settings
 
 AS_OF = date(1999, 6, 30)
-DEPLOYED = Desk(load_settings()).strategies
-RIDGE, MOMENTUM = DEPLOYED
+DESK = Desk(load_settings())
+DEPLOYED = DESK.strategies
+RIDGE, MOMENTUM, BOOSTING, EQUAL = DESK.candidates
+# Few trees, deep enough to differ, so that tests stay fast.
+SMALL_BOOSTING = replace(BOOSTING, parameters={"max_iter": 12, "max_leaf_nodes": 6, "seed": 3})
+FAMILIES = (RIDGE, MOMENTUM, SMALL_BOOSTING, EQUAL)
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,20 @@ class Market:
     bars: BarPanel
 
 
+def market_until(folder: Path, last: date) -> Market:
+    """The sample to a session."""
+    bars, features = Lake(folder / "bars"), Lake(folder / "features")
+    calendar = Calendar.load("XNYS", folder)
+    now = datetime(last.year, last.month, last.day, 22, 0, tzinfo=UTC)
+    ingest(open_source("sample"), bars, last, calendar, now)
+    update_features(bars, features, last)
+    return Market(read_features(features), bar_panel(bars.view()))
+
+
 @pytest.fixture(scope="session")
 def market(tmp_path_factory) -> Market:
     """The sample to the end of 1999, half a year beyond the session that training is as of."""
-    folder = tmp_path_factory.mktemp("lake")
-    bars, features = Lake(folder / "bars"), Lake(folder / "features")
-    calendar = Calendar.load("XNYS", folder)
-    now = datetime(1999, 12, 31, 22, 0, tzinfo=UTC)
-    ingest(open_source("sample"), bars, date(1999, 12, 31), calendar, now)
-    update_features(bars, features, date(1999, 12, 31))
-    return Market(read_features(features), bar_panel(bars.view()))
+    return market_until(tmp_path_factory.mktemp("lake"), date(1999, 12, 31))
 
 
 @pytest.fixture(scope="session")
@@ -52,4 +61,4 @@ def trained(market, registry) -> dict[str, TrainedModel]:
     def model(spec: StrategySpec) -> TrainedModel:
         return train(spec, market.features, market.bars, AS_OF, registry, code_version="1.0+test")
 
-    return {spec.id: model(spec) for spec in DEPLOYED}
+    return {spec.id: model(spec) for spec in FAMILIES}

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_pipelines.models.inference import LinearModel, ModelFileError, sha256
+from hydra_pipelines.models.families import _export_trees
+from hydra_pipelines.models.inference import (
+    LinearModel,
+    ModelFileError,
+    TreeModel,
+    load_model,
+    sha256,
+)
 from hydra_pipelines.models.plots import line_chart
 from hydra_pipelines.models.reference import Reference, count_bins, make_reference
 
@@ -50,20 +57,75 @@ def test_other_columns_are_refused(shape):
         MODEL.predict(np.zeros(shape))
 
 
-def test_the_file_is_the_same_for_the_same_model(tmp_path):
-    digest = MODEL.save(tmp_path / "model.npz")
-    content = (tmp_path / "model.npz").read_bytes()
-    assert content == MODEL.to_bytes() and sha256(content) == digest
-    again = LinearModel.from_bytes(content)
-    assert again.features == MODEL.features and again.to_bytes() == content
+# Two trees. The first: x0 <= 1 ? (x1 <= 0 ? 10 : 20) : 30. The second is a single leaf.
+TREES = TreeModel(
+    features=("return_1d", "rsi_14_rank"),
+    residual_sigma=8.0,
+    base=0.5,
+    feature=np.array([[0, 1], [0, 0]], np.int32),
+    threshold=np.array([[1.0, 0.0], [np.inf, np.inf]]),
+    mask=np.array([[~0b011, ~0b001], [-1, -1]], np.int8),
+    leaves=np.array([[10.0, 20.0, 30.0], [-4.0, 0.0, 0.0]]),
+)
+
+
+def test_a_tree_leads_each_row_to_its_leaf():
+    x = np.array([[1.0, 0.0], [1.0, 0.1], [1.1, -5.0], [np.inf, -5.0], [-9.0, np.nan]])
+    prediction, probability = TREES.predict(x)
+    assert prediction[:4].tolist() == [6.5, 16.5, 26.5, 26.5]
+    assert np.isnan(prediction[4]) and np.isnan(probability[4])
+    assert probability[0] == pytest.approx(0.5 * math.erfc(-6.5 / 8.0 / math.sqrt(2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("leaves", [2, 7, 8, 9, 17, 33, 64])
+def test_trees_predict_what_scikit_learn_does_bit_for_bit(leaves):
+    """Ties with thresholds, columns of few values and one that is constant, rows never seen."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rng = np.random.default_rng(leaves)
+    x = rng.normal(size=(6000, 5))
+    x[:, 1] = np.round(x[:, 1])
+    x[:, 2] = 3.0
+    y = x[:, 0] * x[:, 1] + np.sin(3.0 * x[:, 3]) + rng.normal(size=len(x))
+    fitted = HistGradientBoostingRegressor(
+        max_iter=9, max_leaf_nodes=leaves, min_samples_leaf=5, early_stopping=False
+    ).fit(x, y)
+    model = load_model(_export_trees(fitted, tuple("abcde"), 1.0).to_bytes())
+    assert model.leaves.shape == (9, leaves)
+    edges = np.concatenate([i[0].nodes["num_threshold"] for i in fitted._predictors])
+    on_edges = rng.choice(edges, (500, 5))
+    new = rng.normal(size=(9000, 5)) * 4.0
+    for rows in (x, on_edges, np.nextafter(on_edges, np.inf), new):
+        expected, (got, _) = fitted.predict(rows), model.predict(rows)
+        assert np.array_equal(expected.view(np.int64), got.view(np.int64))
+
+
+@pytest.mark.parametrize("model", [MODEL, TREES], ids=lambda model: model.kind)
+def test_the_file_is_the_same_for_the_same_model(model):
+    content = model.to_bytes()
+    again = load_model(content)
+    assert type(again) is type(model) and again.to_bytes() == content
+    assert again.features == model.features and again.residual_sigma == model.residual_sigma
+    assert sha256(again.to_bytes()) == sha256(content)
     x = np.random.default_rng(0).normal(size=(20, 2))
-    assert np.array_equal(again.predict(x)[0], MODEL.predict(x)[0])
+    assert np.array_equal(again.predict(x), model.predict(x))
 
 
 @pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[:-40], lambda c: b"x" + c[1:]])
-def test_a_damaged_file_is_an_error(damage):
+@pytest.mark.parametrize("model", [MODEL, TREES], ids=lambda model: model.kind)
+def test_a_damaged_file_is_an_error(model, damage):
     with pytest.raises(ModelFileError):
-        LinearModel.from_bytes(damage(MODEL.to_bytes()))
+        load_model(damage(model.to_bytes()))
+
+
+def test_other_kinds_of_models_are_refused():
+    class Later(LinearModel):
+        kind = "linear-2"
+
+    with pytest.raises(ModelFileError, match=r"'linear-2'; this version knows linear-1, trees-1"):
+        load_model(Later(**vars(MODEL)).to_bytes())
+    with pytest.raises(ModelFileError, match="not a file of inference arrays"):
+        load_model(make_reference(("a",), [np.arange(9.0)]).to_bytes())
 
 
 def test_predicting_needs_numpy_only():

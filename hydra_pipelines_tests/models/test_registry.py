@@ -15,7 +15,6 @@ from hydra_pipelines.models.registry import (
     ArtifactMissing,
     NoChampion,
     NoSuchVersion,
-    Promotion,
     Registry,
     RegistryUnavailable,
 )
@@ -48,24 +47,44 @@ def by_client(registry: Registry) -> Registry:
     return Registry(uri, registry.artifact_root)
 
 
-def test_promotion_moves_champion_and_keeps_previous(registry, versions):
+def test_aliases_are_set_moved_and_dropped(registry, versions):
     first, second, third = versions
-    assert registry.champion(STRATEGY) is None
+    assert registry.champion(STRATEGY) is None and registry.aliases(STRATEGY) == {}
     with pytest.raises(NoChampion, match=STRATEGY):
         registry.require_champion(STRATEGY)
-    assert registry.promote(STRATEGY, first) == Promotion(STRATEGY, first, None, True)
-    assert registry.champion(STRATEGY, "previous") is None
-    assert registry.promote(STRATEGY, third) == Promotion(STRATEGY, third, first, True)
-    assert registry.promote(STRATEGY, third) == Promotion(STRATEGY, third, first, False)
-    assert registry.require_champion(STRATEGY).version == third
-    assert registry.champion(STRATEGY, "previous").version == first
+    registry.set_alias(STRATEGY, "champion", first)
+    registry.set_alias(STRATEGY, "previous", second)
+    registry.set_alias(STRATEGY, "champion", third)
+    for one in (registry, by_client(registry)):
+        assert one.require_champion(STRATEGY).version == third
+        assert one.aliases(STRATEGY) == {"champion": third, "previous": second}
+        assert one.versions(STRATEGY) == (first, second, third)
+        assert STRATEGY in one.models()
     with pytest.raises(NoSuchVersion, match="99"):
-        registry.promote(STRATEGY, 99)
-    assert registry.promote(STRATEGY, second).previous == third
+        registry.set_alias(STRATEGY, "champion", 99)
+    registry.drop_alias(STRATEGY, "champion")
+    registry.drop_alias(STRATEGY, "champion")
+    assert registry.aliases(STRATEGY) == {"previous": second}
+
+
+def test_tags_and_reports_are_found_again(registry, versions):
+    ref = registry.version(STRATEGY, versions[0])
+    registry.set_tags(STRATEGY, ref.version, {"gate": "passed", "as_of": "2019-01-02"})
+    registry.add_report(ref.run_id, "gate.md", "# good\n")
+    for one in (registry, by_client(registry)):
+        again = one.version(STRATEGY, versions[0])
+        assert again.tags["gate"] == "passed" and again.as_of == "2019-01-02"
+    assert "gate.md" in {f.path for f in registry._client().list_artifacts(ref.run_id)}
+
+
+def test_links_lead_to_the_page_of_the_version(registry):
+    assert registry.link(STRATEGY, 2) == "#/models/HYP-2030-001/versions/2"
+    server = Registry("http://127.0.0.1:5000/", "artifacts")
+    assert server.link(STRATEGY) == "http://127.0.0.1:5000/#/models/HYP-2030-001"
 
 
 def test_a_champion_is_described_and_loaded(registry, versions, trained):
-    registry.promote(STRATEGY, versions[0])
+    registry.set_alias(STRATEGY, "champion", versions[0])
     ref, model = registry.champion(STRATEGY), trained[RIDGE.id]
     assert (ref.sha256, ref.features, ref.run_id) == (model.sha256, RIDGE.features, model.run_id)
     assert (ref.data_snapshot, ref.as_of) == (model.data_snapshot, AS_OF.isoformat())
@@ -76,7 +95,7 @@ def test_a_champion_is_described_and_loaded(registry, versions, trained):
 def test_by_sql_and_by_client_is_the_same(registry, versions):
     other = by_client(registry)
     assert other.champion(STRATEGY) is None
-    other.promote(STRATEGY, versions[1])
+    other.set_alias(STRATEGY, "champion", versions[1])
     ref = registry.champion(STRATEGY)
     assert other.champion(STRATEGY) == ref and ref.version == versions[1]
     assert np.array_equal(other.load_inference(ref).coef, registry.load_inference(ref).coef)
@@ -88,7 +107,7 @@ def test_by_sql_and_by_client_is_the_same(registry, versions):
 
 def test_an_alias_moved_or_a_version_deleted_by_hand_is_seen(registry, versions):
     client = registry._client()
-    registry.promote(STRATEGY, versions[0])
+    registry.set_alias(STRATEGY, "champion", versions[0])
     client.set_registered_model_alias(STRATEGY, "champion", str(versions[2]))
     assert registry.champion(STRATEGY).version == versions[2]
     client.delete_model_version(STRATEGY, str(versions[2]))
@@ -105,9 +124,6 @@ def test_changed_arrays_are_not_used(registry, versions, trained):
         path.write_bytes(content.replace(content[200:201], b"\xff", 1))
         with pytest.raises(ArtifactMismatch, match="the registry's tag"):
             registry.load_inference(ref)
-        with pytest.raises(ArtifactMismatch):
-            registry.promote(STRATEGY, versions[0])
-        assert registry.champion(STRATEGY) is None
         path.unlink()
         for one in (registry, by_client(registry)):
             with pytest.raises(ArtifactMissing, match=r"inference\.npz"):
@@ -124,7 +140,7 @@ def test_a_version_made_by_hand_has_no_arrays(registry, trained):
     logged = logged_model(registry, model)
     number = registry.register("HYP-2030-002", model.run_id, logged, {})
     with pytest.raises(ArtifactMissing, match="without inference arrays"):
-        registry.promote("HYP-2030-002", number)
+        registry.load_inference(registry.version("HYP-2030-002", number))
     mixed = {"inference_sha256": model.sha256, "features": '["return_1d"]'}
     number = registry.register("HYP-2030-002", model.run_id, logged, mixed)
     with pytest.raises(ArtifactMismatch, match="features differ"):
@@ -142,7 +158,7 @@ def test_a_registry_that_can_not_be_read_is_not_an_empty_one(tmp_path):
 
 
 def test_the_champion_is_found_without_heavy_imports(registry, versions):
-    registry.promote(STRATEGY, versions[0])
+    registry.set_alias(STRATEGY, "champion", versions[0])
     code = (
         "import sys; from hydra_pipelines.models.registry import Registry;"
         f"registry = Registry({registry.uri!r}, {str(registry.artifact_root)!r});"

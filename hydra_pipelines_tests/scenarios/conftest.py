@@ -18,9 +18,12 @@ MakeDesk = Callable[..., Desk]
 @pytest.fixture(scope="module")
 def make_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeDesk]:
     desks: list[Desk] = []
+    # The exchange's calendar takes a second to make, and is the same for all.
+    calendars = tmp_path_factory.mktemp("calendars")
 
     def make(**overrides: Any) -> Desk:
         folder = tmp_path_factory.mktemp("a desk")
+        (folder / "cache").symlink_to(calendars)
         desk = Desk(load_settings(data_dir=folder, **overrides))
         desks.append(desk)
         return desk

@@ -14,6 +14,7 @@ that ends wrong is told by its seed, and replayed by it:
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sys
 import tempfile
@@ -31,11 +32,19 @@ from hydra_pipelines.execution.broker.messages import BrokerError, Known
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.execution.orders.manager import WindowPassed
 from hydra_pipelines.execution.orders.reconcile import positions_of
+from hydra_pipelines.ledger import accounts
+from hydra_pipelines.ledger import trades as trade_rows
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.paper_gateway.__main__ import read_npz
 from hydra_pipelines.paper_gateway.control import VenueClock
 from hydra_pipelines.sessions import Calendar
-from hydra_pipelines_tests.execution.orders.workshop import NEXT, SESSION, Shop, prepare
+from hydra_pipelines_tests.execution.orders.workshop import (
+    ACCOUNT,
+    NEXT,
+    SESSION,
+    Shop,
+    prepare,
+)
 from hydra_pipelines_tests.paper_gateway.served import Served, make_venue
 
 Plan = Sequence[tuple[str, str, int, int]]
@@ -43,6 +52,8 @@ Plan = Sequence[tuple[str, str, int, int]]
 
 PLAN: Plan = (("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100), ("THIN", "BUY", 60, 60))
 """THIN fills in parts, over minutes, and what is left of it in the end is cancelled."""
+LIVE = ("PreSubmitted", "Submitted")
+"""What the venue says of an order that works."""
 TIMEOUT_S = 1.3
 """Longer than the second for which the client library holds requests back to keep its pace."""
 RUNS = 4
@@ -53,7 +64,8 @@ class FaultyShop(Shop):
     """The workshop's desk, with the venue in a thread of the test."""
 
     def __init__(self, home: Path, calendar: Calendar):
-        prepare(home, calendar)
+        if not (home / "prices.npz").exists():
+            prepare(home, calendar)
         panel = read_npz(home / "prices.npz")
         self.home = home
         self.calendar = calendar
@@ -144,7 +156,7 @@ def _trade(shop: FaultyShop, script: Any, plan: Plan, session: date) -> Outcome:
     shop.gateway.set_faults([])
     # What is in doubt still is looked at once more by a gateway that behaves.
     _run(shop, RUNS, session, outcome)
-    judge(shop, outcome, plan, overfills=outcome.struck.get("overfill", 0) > 0)
+    judge(shop, outcome, plan, session, overfills=outcome.struck.get("overfill", 0) > 0)
     return outcome
 
 
@@ -154,14 +166,19 @@ def _run(shop: FaultyShop, number: int, session: date, outcome: Outcome) -> bool
     try:
         report = shop.run(session, f"run-{number}", work_minutes=6, start=time(10))
     except (BrokerError, WindowPassed) as error:
-        outcome.stops.append(_in_short(error))
+        outcome.stops.append(in_short(error))
         return False
     outcome.notes += report.notes
     return True
 
 
-def judge(shop: FaultyShop, outcome: Outcome, plan: Plan, *, overfills: bool) -> None:
-    """Holds the desk's books against the venue's; every certainty of the desk has to be true."""
+def judge(
+    shop: FaultyShop, outcome: Outcome, plan: Plan, session: date, *, overfills: bool
+) -> None:
+    """Holds the desk's books against the venue's; every certainty of the desk has to be true.
+
+    plan: of `session`, the last that was worked.
+    """
     truth = shop.truth()
     filled: dict[str, int] = {}
     for execution in truth["executions"]:
@@ -179,23 +196,80 @@ def judge(shop: FaultyShop, outcome: Outcome, plan: Plan, *, overfills: bool) ->
                 outcome.frozen.append(order.intent["symbol"])
             case "filled" | "cancelled" | "rejected":
                 assert view.filled == filled.get(ref, 0), where
-                assert what is None or what["status"] not in ("PreSubmitted", "Submitted"), where
+                assert what is None or what["status"] not in LIVE, where
             case "never_sent" | "never_arrived":
                 assert what is None, where
             case _:
                 raise AssertionError(f"neither an end nor a doubt: {where}")
     frozen = set(outcome.frozen)
+    once_each(truth)
+    for order in truth["orders"]:
+        if order["symbol"] not in frozen:
+            assert order["status"] not in LIVE, f"still works: {order}"
     held = {p["symbol"]: p["quantity"] for p in truth["positions"]}
     journal = shop.journal_positions()
     for symbol in (held.keys() | journal.keys()) - frozen:
         assert held.get(symbol, 0) == journal.get(symbol, 0), (symbol, held, journal)
     for symbol, side, quantity, _ in plan:
         bought = sum(
-            e["shares"] for e in truth["executions"] if (e["symbol"], e["action"]) == (symbol, side)
+            e["shares"]
+            for e in truth["executions"]
+            if (e["symbol"], e["action"]) == (symbol, side)
+            and e["order_ref"].startswith(f"{session:%Y%m%d}.")
         )
         assert overfills or bought <= quantity, f"{symbol}: {bought} of {quantity}"
+    for symbol, side, _, target in plan:
+        if held.get(symbol, 0) != target and symbol not in frozen and not outcome.stops:
+            _said(shop, symbol, side, session, outcome, book)
     _same_executions(shop, truth, frozen)
     _same_account(shop, truth, held)
+    if not frozen:
+        _same_cash(shop, truth)
+
+
+def once_each(truth: dict[str, Any]) -> None:
+    """No order is at the venue twice, nor is another for the same slice of a plan's row."""
+    refs = Counter(order["order_ref"] for order in truth["orders"])
+    assert all(count == 1 for count in refs.values()), f"sent twice: {refs}"
+    slices = Counter(ref.rpartition(".")[0] for ref in refs)
+    twice = [name for name, count in slices.items() if count > 1]
+    assert not twice, f"several attempts of one slice reached the venue: {twice}"
+
+
+def _said(
+    shop: FaultyShop,
+    symbol: str,
+    side: str,
+    session: date,
+    outcome: Outcome,
+    book: dict[str, BookedOrder],
+) -> None:
+    """A row that did not come to its target was told of, denied with a reason, or ended."""
+    ended = ("cancelled", "rejected", "never_sent", "never_arrived")
+    with shop.ledger.transaction() as tx:
+        denied = tx.value(
+            "SELECT count(*) FROM risk_decisions WHERE NOT approved AND order_ref LIKE ?",
+            [f"{session:%Y%m%d}.%.{symbol}.{side}.%"],
+        )
+    told = (
+        denied
+        or any(symbol in re.findall(r"\w+", note) for note in outcome.notes)
+        or any(
+            (o.intent["symbol"], o.intent["side"]) == (symbol, side) and o.view.state.value in ended
+            for o in book.values()
+        )
+    )
+    assert told, f"{symbol} is not at its target, and nothing is said of it"
+
+
+def _same_cash(shop: FaultyShop, truth: dict[str, Any]) -> None:
+    """Our own books come to the venue's cash, to the cent, once they have every commission."""
+    with shop.ledger.transaction() as tx:
+        if not trade_rows.missing_commissions(tx, ACCOUNT):
+            ours = accounts.cash(tx, ACCOUNT)
+            assert ours is not None and abs(ours - Decimal(truth["cash"])) < Decimal("0.005"), (
+                f"cash is {ours} here, {truth['cash']} there"
+            )
 
 
 def _same_account(shop: FaultyShop, truth: dict[str, Any], held: dict[str, int]) -> None:
@@ -218,7 +292,7 @@ def _same_executions(shop: FaultyShop, truth: dict[str, Any], frozen: set[str]) 
     assert {e["symbol"] for e in theirs.values()} <= frozen, theirs
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """The kind of an error, without the numbers that differ from run to run."""
     text = str(error)
     for sign, short in (

@@ -1,4 +1,7 @@
-"""A run that is killed where it hurts, and the next one: every order once, and the books agree."""
+"""Whole days that are killed, or worked by two at once: every order once, and the books agree.
+
+Here with the whole desk around it; at every boundary of the order manager, see `crashes`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,13 @@ from hydra_pipelines import api
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import accounts
 from hydra_pipelines_tests.scenarios.conftest import MakeDesk
-from hydra_pipelines_tests.scenarios.days import run_day, truth, venue_cash, venue_positions
+from hydra_pipelines_tests.scenarios.days import (
+    decide,
+    run_day,
+    truth,
+    venue_cash,
+    venue_positions,
+)
 
 # What the killed process runs: a day, with a trap at one place of the real code.
 KILLED_DAY = """
@@ -47,6 +56,18 @@ where = {
 }
 where[sys.argv[3]]()
 run_day(desk, date.fromisoformat(sys.argv[2]))
+"""
+
+# A process that works the plan of a session, as a second tick of the schedule would.
+EXECUTE = """
+import sys
+from datetime import date
+from hydra_pipelines import day
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.settings import load_settings
+
+desk = Desk(load_settings(data_dir=sys.argv[1]))
+print(day.execute_plan(desk, date.fromisoformat(sys.argv[2]), "tick").sent)
 """
 
 PLACES = (
@@ -93,3 +114,25 @@ def test_the_next_run_goes_on_where_the_killed_one_was(desk: Desk, place: str) -
         assert accounts.cash(rows, "DU0000001") == venue_cash(books)
     assert today.account.row["session"] == desk.calendar.next(session)
     assert desk.next_session_due() == desk.calendar.next(session)
+
+
+def test_two_processes_at_once_work_a_plan_once(desk: Desk) -> None:
+    session = desk.next_session_due()
+    plan = decide(desk, session)
+    desk.close()
+    before = len(truth(desk)["orders"])
+    command = [sys.executable, "-c", EXECUTE, desk.settings.data_path, str(session)]
+    ticks = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [tick.communicate(timeout=120) for tick in ticks]
+    assert [tick.returncode for tick in ticks] == [0, 0], said
+    orders = truth(desk)["orders"][before:]
+    assert sorted(int(sent) for sent, _ in said) == [0, len(orders)]
+    assert len(orders) > 0 and len({o["order_ref"] for o in orders}) == len(orders)
+    rows = {(row["symbol"], row["side"]) for row in plan.rows}
+    assert Counter((o["symbol"], o["action"]) for o in orders) <= Counter(rows)
+    # Leave the session as the others expect it: worked to its end.
+    run_day(desk, session)
+    desk.close()

@@ -4,6 +4,8 @@ from hydra_pipelines.defs.assets.decision import order_plan, predictions, signal
 from hydra_pipelines.defs.assets.execution import account, executions, positions
 from hydra_pipelines.defs.assets.market import bars, features, universe
 from hydra_pipelines.defs.assets.models import champion_models, trained_models
+from hydra_pipelines.defs.assets.performance import performance
+from hydra_pipelines.defs.assets.slippage import slippage_reconciliation
 
 ALL_ASSETS = (
     bars,
@@ -17,6 +19,8 @@ ALL_ASSETS = (
     executions,
     positions,
     account,
+    performance,
+    slippage_reconciliation,
 )
 
 __all__ = ["ALL_ASSETS"]

@@ -7,7 +7,12 @@ import dagster as dg
 from hydra_pipelines import day
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.resources import DeskResource
-from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
+from hydra_pipelines.defs.running import (
+    is_dry_run,
+    readable_errors,
+    refuse_backfill,
+    session_of,
+)
 
 
 def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -112,6 +117,7 @@ def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 
+        refuse_backfill(context)
         session, dry_run = session_of(context), is_dry_run(context)
         with readable_errors(day.BrokerStateUnknown, BrokerError):
             day.check_session(desk.desk, session, dry_run=dry_run)

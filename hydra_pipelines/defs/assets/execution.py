@@ -7,7 +7,15 @@ import dagster as dg
 from hydra_pipelines import day
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.resources import DeskResource
-from hydra_pipelines.defs.running import is_dry_run, readable_errors, saying, session_of
+from hydra_pipelines.defs.running import (
+    is_dry_run,
+    is_reconcile_only,
+    order_errors,
+    readable_errors,
+    refuse_backfill,
+    saying,
+    session_of,
+)
 
 
 def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -29,17 +37,17 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="The plan worked in the next session: limit orders only, each at most once.",
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
-        from hydra_pipelines.execution.broker.messages import BrokerError
-        from hydra_pipelines.execution.orders.manager import WindowPassed
-
-        with readable_errors(BrokerError, WindowPassed):
-            report = day.execute_plan(
-                desk.desk,
-                session_of(context),
-                context.run.run_id,
-                dry_run=is_dry_run(context),
-                say=saying(context),
-            )
+        refuse_backfill(context)
+        session, run_id, dry_run = session_of(context), context.run.run_id, is_dry_run(context)
+        with order_errors(desk.desk, session):
+            if is_reconcile_only(context):
+                report = day.reconcile_orders(desk.desk, session, run_id, say=saying(context))
+            else:
+                if context.job_name != "daily_cycle":  # whose first step asks this
+                    day.check_session(desk.desk, session, dry_run=dry_run)
+                report = day.execute_plan(
+                    desk.desk, session, run_id, dry_run=dry_run, say=saying(context)
+                )
         orders = [vars(order) for order in report.orders] if report else []
         yield dg.MaterializeResult(
             metadata={
@@ -77,7 +85,10 @@ def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 "journal_equals_broker",
                 asset="positions",
-                description="Shares and cash by the fill journal are those of the broker.",
+                description=(
+                    "Shares and cash by the fill journal are those of the broker, or what differs "
+                    "is explained and booked. Shares that nothing explains are not traded."
+                ),
             )
         ],
         description="Positions as the broker has them at the end of the execution session.",
@@ -85,14 +96,20 @@ def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 
+        refuse_backfill(context)
         with readable_errors(BrokerError, day.BrokerStateUnknown):
             result = day.sync_positions(
                 desk.desk, session_of(context), context.run.run_id, dry_run=is_dry_run(context)
             )
+        findings = (*result.breaks, *result.explained)
         yield dg.MaterializeResult(
             metadata={
                 "as_of": result.as_of.isoformat(),
                 "positions": len(result.positions),
+                "breaks": metadata.table(
+                    [b.record() | {"symbol": b.symbol or "cash"} for b in findings],
+                    ("symbol", "ours", "brokers", "kind", "explained", "why"),
+                ),
                 "table": metadata.table(
                     result.positions,
                     (
@@ -131,6 +148,7 @@ def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         from hydra_pipelines.execution.broker.messages import BrokerError
 
+        refuse_backfill(context)
         with readable_errors(BrokerError, day.BrokerStateUnknown):
             result = day.sync_account(desk.desk)
         row = result.row
@@ -145,6 +163,11 @@ def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                     [float(point["equity"]) for point in result.curve],
                     [point["session"].isoformat() for point in result.curve],
                     "Equity (USD)",
+                ),
+                "drawdown_curve": metadata.line_plot(
+                    [-100 * point["drawdown"] for point in result.curve],
+                    [point["session"].isoformat() for point in result.curve],
+                    "Drawdown (%)",
                 ),
             }
         )

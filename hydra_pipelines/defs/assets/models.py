@@ -1,9 +1,12 @@
 """Champions that trade, and newly trained versions that wait."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from hydra_pipelines import day
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.jobs import STRATEGIES_TAG
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors, saying, session_of
 
@@ -16,12 +19,23 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "every_strategy_has_a_champion",
+                asset="champion_models",
+                description=(
+                    "A deployed strategy whose champion is missing, deleted, changed or not ours "
+                    "stands still until a person decides; the others go on."
+                ),
+            )
+        ],
         description=(
-            "The version of each deployed strategy that carries the alias `champion`. A strategy "
-            "without any version is trained as of the session and promoted."
+            "The version of each deployed strategy that carries the alias `champion`; what was "
+            "moved in the MLflow UI gets into the promotion history first. A strategy that never "
+            "had a version is trained as of the session and promoted."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             champions = day.ensure_champions(desk.desk, session_of(context), saying(context))
         rows = [
@@ -29,12 +43,14 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "strategy": c.strategy_id,
                 "version": c.ref.version if c.ref else None,
                 "trained_as_of": c.ref.as_of if c.ref else None,
+                "mlflow": desk.desk.registry.link(c.strategy_id, c.ref.version) if c.ref else None,
                 "mlflow_run": c.ref.run_id if c.ref else None,
+                "state": c.state.value,
                 "error": c.error,
             }
             for c in champions
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             data_version=dg.DataVersion(
                 ",".join(f"{row['strategy']}:{row['version']}" for row in rows)
             ),
@@ -42,9 +58,26 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "strategies": len(rows),
                 "without_champion": sum(row["version"] is None for row in rows),
                 "champions": metadata.table(
-                    rows, ("strategy", "version", "trained_as_of", "mlflow_run", "error")
+                    rows,
+                    (
+                        "strategy",
+                        "version",
+                        "trained_as_of",
+                        "state",
+                        "error",
+                        "mlflow",
+                        "mlflow_run",
+                    ),
                 ),
             },
+        )
+        failed = {c.strategy_id: f"{c.state}: {c.error}" for c in champions if c.error}
+        yield dg.AssetCheckResult(
+            check_name="every_strategy_has_a_champion",
+            asset_key="champion_models",
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f"{name}: {why}" for name, why in failed.items()) or None,
         )
 
     return asset
@@ -67,14 +100,19 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         from hydra_pipelines.models.registry import RegistryError
         from hydra_pipelines.models.training import TrainingError
 
-        with readable_errors(RegistryError, TrainingError):
-            made = day.train_strategies(desk.desk, session_of(context), saying(context))
+        with readable_errors(RegistryError, TrainingError, day.PromotionError):
+            only = context.run.tags.get(STRATEGIES_TAG, "")
+            made = day.train_strategies(
+                desk.desk, session_of(context), saying(context), [s for s in only.split(",") if s]
+            )
         rows = [
             {
                 "strategy": v.strategy_id,
                 "version": v.version,
                 "alias": "champion" if v.promoted else "challenger",
                 **v.figures,
+                "gate": v.gate,
+                "mlflow": desk.desk.registry.link(v.strategy_id, v.version),
                 "mlflow_run": v.mlflow_run_id,
             }
             for v in made

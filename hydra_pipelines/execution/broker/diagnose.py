@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time as wall
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -27,7 +28,12 @@ from hydra_pipelines.execution.broker.messages import (
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent
 from hydra_pipelines.execution.risk.gate import RiskGate
 from hydra_pipelines.execution.risk.limits import RiskLimits
-from hydra_pipelines.execution.risk.state import OrderRequest, RiskState, WorkingOrder
+from hydra_pipelines.execution.risk.state import (
+    BreakerKind,
+    OrderRequest,
+    RiskState,
+    WorkingOrder,
+)
 from hydra_pipelines.execution.risk.state import Quote as RiskQuote
 
 T = TypeVar("T")
@@ -65,6 +71,11 @@ class OrderTrial:
     limits: RiskLimits
     kill_switch: bool
     highest_order_id: int
+    agent_paused: bool = False
+    tripped: AbstractSet[BreakerKind] = frozenset()
+    """Breakers that are latched."""
+    halted: Callable[[], bool] = lambda: False
+    """Whether the kill switch is on, asked again before the order is written."""
 
 
 def diagnose(
@@ -79,7 +90,8 @@ def diagnose(
     The venue's clock is compared with `now` unless it has a time of its own (no quiet hours).
     """
     limits = trial.limits if trial else RiskLimits()
-    broker = BrokerGateway(_impatient(endpoint), RiskGate(limits), now)
+    gate = RiskGate(limits, trial.halted) if trial else RiskGate(limits)
+    broker = BrokerGateway(_impatient(endpoint), gate, now)
     where = f"{endpoint.host}:{endpoint.port}, client {endpoint.client_id}"
     try:
         broker.connect()
@@ -89,7 +101,7 @@ def diagnose(
     try:
         yield Finding("connection", True, where)
         yield Finding("server version", True, str(broker.server_version))
-        yield Finding("account", True, f"{broker.account_id}, paper")
+        yield Finding("account", True, f"{broker.account_id}, {endpoint.clearance.mode}")
         yield from _asked(broker, symbol, trial, now)
     except BrokerError as error:
         yield Finding("conversation", False, _advised(str(error)))
@@ -208,7 +220,7 @@ def _risk_state(
     quote: Quote,
     tick: Decimal,
 ) -> RiskState:
-    """The account as it is, and nothing else on the desk's mind: breakers guard real trading."""
+    """The account as it is, and what stops the desk; losses are the latched breakers' to know."""
     age = (datetime.now(UTC) - quote.at).total_seconds() if quote.at else None
     working = tuple(
         WorkingOrder(
@@ -237,13 +249,13 @@ def _risk_state(
         tick_size=tick,
         adv=None,
         plan_target=held.held.get(order.symbol, 0) + order.quantity,
-        tripped=frozenset(),
+        tripped=trial.tripped,
         worst_trade_loss=Decimal(0),
         rejects_in_a_row=0,
         unknown_orders=0,
         data_age_sessions=0,
         orders_last_minute=0,
-        agent_paused=False,
+        agent_paused=trial.agent_paused,
         kill_switch=trial.kill_switch,
         known_refs=frozenset(),
     )

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from hydra_pipelines.execution.broker.active import MOST_PER_SIDE, ActiveOrders
 from hydra_pipelines.execution.broker.client import TwsClient
+from hydra_pipelines.execution.broker.guard import PAPER, Clearance, GuardRefused
 from hydra_pipelines.execution.broker.messages import (
     Account,
     BrokerError,
@@ -39,17 +40,11 @@ from hydra_pipelines.execution.broker.messages import (
 from hydra_pipelines.execution.broker.order_state import OrderEvent, translate
 from hydra_pipelines.execution.broker.windows import QuietHours, weekly_login_hint
 from hydra_pipelines.execution.broker.wrapper import RequestRefused
-from hydra_pipelines.execution.risk.gate import Approval, RiskGate
+from hydra_pipelines.execution.risk.gate import Approval, Halted, RiskGate
 from hydra_pipelines.execution.risk.state import OrderRequest
 from hydra_pipelines.market.sources.ibkr import DailyBar, NoHistory
 
 T = TypeVar("T")
-
-LIVE_PORTS = (4001, 7496, 4003)
-
-
-class GuardRefused(NotSubmitted):
-    """Mode, port and account don't belong together; nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,8 @@ class Endpoint:
     """Keep IB's pace of requests; a venue without one need not be waited for."""
     quiet: QuietHours | None = None
     """IB's restarts; None for a venue that has none."""
+    clearance: Clearance = PAPER
+    """What the connection is for; the guard judges host, port and account by it."""
 
 
 @dataclass
@@ -80,20 +77,6 @@ class Happenings:
     commissions: dict[str, CommissionReported]
     closed: bool
     """Whether the socket ended."""
-
-
-def check_endpoint(endpoint: Endpoint) -> None:
-    """Refuse, before a socket is opened, what can't be a paper venue."""
-    if endpoint.port in LIVE_PORTS:
-        raise GuardRefused(
-            f"port {endpoint.port} is a live port; paper trading uses 4002 (Gateway), 7497 (TWS) "
-            "or 4004 (Gateway in a container): correct IBKR_PORT"
-        )
-    if endpoint.account and not endpoint.account.startswith("DU"):
-        raise GuardRefused(
-            f"account {endpoint.account} is not a paper account (these begin with DU): "
-            "correct IBKR_ACCOUNT"
-        )
 
 
 class BrokerGateway:
@@ -127,7 +110,8 @@ class BrokerGateway:
 
     def connect(self) -> None:
         """Connect with bounded back-off and check whose account this is. Raises BrokerError."""
-        check_endpoint(self.endpoint)
+        e = self.endpoint
+        e.clearance.check(e.host, e.port, e.account)
         attempts = self.endpoint.connect_attempts
         for attempt in range(attempts):
             try:
@@ -146,7 +130,7 @@ class BrokerGateway:
                     raise BrokerError(f"{error}{tries}{hint}") from error
                 time.sleep(0.25 * 2**attempt * random.uniform(0.75, 1.25))
         try:
-            self.account_id = self._own_account()
+            self.account_id = e.clearance.pick(e.account, self._client.accounts)
         except BaseException:
             self.close()
             raise
@@ -280,17 +264,7 @@ class BrokerGateway:
         ApprovalError for anything else, NotSubmitted where nothing was written for certain; after
         any other BrokerError the order may or may not have arrived.
         """
-        order = self.gate.redeem(approval, order)
-        if not self._client.connected:
-            raise NotSubmitted("the connection to the broker is closed")
-        if doubt := self.doubt:
-            raise NotSubmitted(f"nothing is submitted: {doubt}")
-        if order.account != self.account_id:
-            raise GuardRefused(f"the order is for {order.account}, connected is {self.account_id}")
-        if contract.symbol != order.symbol:
-            raise NotSubmitted(
-                f"contract {contract.symbol} does not belong to an order in {order.symbol}"
-            )
+        order = self._pass(self.gate.redeem, approval, order, contract)
         if self._active.count(order.symbol, order.side) >= MOST_PER_SIDE:
             raise NotSubmitted(
                 f"{MOST_PER_SIDE} {order.side} orders in {order.symbol} work already, and IB takes "
@@ -308,6 +282,57 @@ class BrokerGateway:
             account=order.account,
             order_ref=order.order_ref,
         )
+
+    def modify(
+        self,
+        order: OrderRequest,
+        approval: Approval,
+        order_id: int,
+        contract: ContractInfo,
+        total: int,
+    ) -> None:
+        """Write a new price for a working order: the same order id and ref, never a second order.
+
+        order: what is left of it, at its new price, as `RiskGate.review_change` approved it. total:
+        shares of the whole order, filled ones included. Raises as `submit` does.
+        """
+        order = self._pass(self.gate.redeem_change, approval, order, contract)
+        if self._refs.get(order_id) != order.order_ref or total < order.quantity:
+            raise NotSubmitted(f"id {order_id} is not that of order {order.order_ref}")
+        self._client.place_limit(
+            order_id,
+            contract,
+            side=order.side,
+            quantity=total,
+            limit_price=order.limit_price,
+            tif=order.tif,
+            account=order.account,
+            order_ref=order.order_ref,
+        )
+
+    def _pass(
+        self,
+        redeem: Callable[[Approval, OrderRequest], OrderRequest],
+        approval: Approval,
+        order: OrderRequest,
+        contract: ContractInfo,
+    ) -> OrderRequest:
+        """The order as it was approved, if it may be written now."""
+        try:
+            order = redeem(approval, order)
+        except Halted as error:
+            raise NotSubmitted(str(error)) from error
+        if not self._client.connected:
+            raise NotSubmitted("the connection to the broker is closed")
+        if doubt := self.doubt:
+            raise NotSubmitted(f"nothing is submitted: {doubt}")
+        if order.account != self.account_id:
+            raise GuardRefused(f"the order is for {order.account}, connected is {self.account_id}")
+        if contract.symbol != order.symbol:
+            raise NotSubmitted(
+                f"contract {contract.symbol} does not belong to an order in {order.symbol}"
+            )
+        return order
 
     def cancel(self, order_id: int) -> None:
         """Ask for the end of one order of ours; NotSubmitted while IB's servers are lost."""
@@ -367,28 +392,6 @@ class BrokerGateway:
             case OrderError(order_id=order_id):
                 return self._refs.get(order_id, "")
         return ""
-
-    def _own_account(self) -> str:
-        reported = self._client.accounts
-        wanted = self.endpoint.account
-        if not wanted:
-            if len(reported) != 1:
-                raise GuardRefused(
-                    f"the gateway manages {', '.join(reported) or 'no account'}: say which one to "
-                    "trade with IBKR_ACCOUNT"
-                )
-            wanted = reported[0]
-        if wanted not in reported:
-            raise GuardRefused(
-                f"the gateway does not report account {wanted} (it has {', '.join(reported)}): "
-                "correct IBKR_ACCOUNT"
-            )
-        if not wanted.startswith("DU"):
-            raise GuardRefused(
-                f"the gateway is logged in to live account {wanted}, and this desk trades paper: "
-                "log it in to a paper account (these begin with DU)"
-            )
-        return wanted
 
     def _ask(self, request: Callable[[TwsClient], T]) -> Known[T] | Unknown:
         try:

@@ -56,6 +56,8 @@ class Kind(StrEnum):
     SENDING = "sending"
     SUBMITTED = "submitted"
     FILL = "fill"
+    REPRICING = "repricing"
+    """A new limit price is being written; it may or may not have got there."""
     CANCEL_REQUESTED = "cancel_requested"
     CANCELLED = "cancelled"
     REJECTED = "rejected"

@@ -7,13 +7,13 @@ that announce it are committed. The state of an order is always the fold over it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from hydra_pipelines.execution.broker.messages import Execution
-from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, OrderView, fold
+from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, OrderView, State, fold
 from hydra_pipelines.execution.fills import journal_row
 from hydra_pipelines.ledger import audit, orders, trades
 from hydra_pipelines.ledger.audit import AuditEvent
@@ -28,6 +28,10 @@ class BookedOrder:
     events: list[OrderEvent]
     sent_at: datetime | None = None
     sent_monotonic: float | None = None
+    standing: Decimal | None = None
+    """The limit price that it stands at by the broker's word, or as this run wrote it."""
+    step: int | None = None
+    """Of its patience, as last acted upon in this run."""
 
     @property
     def ref(self) -> str:
@@ -36,6 +40,38 @@ class BookedOrder:
     @property
     def view(self) -> OrderView:
         return fold(self.intent["quantity"], self.events)
+
+    @property
+    def limit_price(self) -> Decimal:
+        """The last limit price that may have been written."""
+        return self._limits()[-1][1]
+
+    def limit_of(self, execution: Execution) -> Decimal:
+        """The limit price that an execution was made at: the latest then that allows for it.
+
+        The broker's clock has whole seconds and is not ours, so the time alone does not tell.
+        """
+        price, buys = execution.price, execution.side == "BUY"
+        limits = self._limits()
+        allows = [(at, limit) for at, limit in limits if (limit >= price) is buys or limit == price]
+        before = [limit for at, limit in allows if at is None or at <= execution.executed_at]
+        return (before or [limit for _, limit in allows] or [limits[-1][1]])[-1]
+
+    def back_to_the_price_before(self, at: datetime, why: str) -> OrderEvent:
+        """That the last new price is not in force after all."""
+        before = self._limits()[-2:][0][1]
+        details = {"limit_price": str(before), "text": f"back to {before}: {why}"}
+        return OrderEvent(self.ref, Kind.REPRICING, at, details)
+
+    def _limits(self) -> list[tuple[datetime | None, Decimal]]:
+        return [
+            (None, self.intent["limit_price"]),
+            *(
+                (event.occurred_at, Decimal(event.details["limit_price"]))
+                for event in self.events
+                if event.kind is Kind.REPRICING
+            ),
+        ]
 
     @property
     def finished(self) -> bool:
@@ -85,9 +121,10 @@ class OrderBook:
         """Take in events; those that say nothing new are dropped, unknown orders are not ours."""
         for event in events:
             order = self.orders.get(event.order_ref)
-            if order is not None and _is_news(order, event):
-                order.events.append(event)
-                self._unwritten.append(event)
+            for one in _told(order, event) if order else ():
+                if _is_news(order, one):
+                    order.events.append(one)
+                    self._unwritten.append(one)
 
     def note_executions(
         self, executions: Iterable[Execution], latency_ms: Mapping[str, float]
@@ -98,17 +135,21 @@ class OrderBook:
     def note_commissions(self, commissions: Mapping[str, Decimal]) -> None:
         self._commissions.update(commissions)
 
-    def commit(self, session: date) -> None:
-        """Write everything noted in one transaction, and close the book on orders that are done."""
+    def commit(self, session: date, decisions: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write everything noted in one transaction, and close the book on orders that are done.
+
+        decisions: of the risk gate, written with it.
+        """
         now_final = [o for o in self.orders.values() if o.view.final and not o.finished]
         for order in [o for o in self.orders.values() if o.finished and not o.view.final]:
             self._append(order, Kind.REOPENED, {"state": order.view.state.value})
         for order in now_final:
             view = order.view
             self._append(order, Kind.FINISHED, {"state": view.state.value, "filled": view.filled})
-        if not (self._unwritten or self._executions or self._commissions):
+        if not (self._unwritten or self._executions or self._commissions or decisions):
             return
         with self._ledger.transaction() as tx:
+            orders.insert_risk_decisions(tx, decisions)
             orders.append_events(tx, [_row(event) for event in self._unwritten])
             new = trades.record(
                 tx,
@@ -149,12 +190,27 @@ class OrderBook:
         self._unwritten.append(event)
 
     def _intent_of(self, execution: Execution) -> Mapping[str, Any] | None:
+        """The intent behind an execution, with the limit price that was in force then."""
         order = self.orders.get(execution.order_ref)
-        return order.intent if order else None
+        if order is None:
+            return None
+        return {**order.intent, "limit_price": order.limit_of(execution)}
 
 
 def _row(event: OrderEvent) -> tuple[str, str, Mapping[str, Any], datetime]:
     return event.order_ref, event.kind.value, event.details, event.occurred_at
+
+
+def _told(order: BookedOrder, event: OrderEvent) -> tuple[OrderEvent, ...]:
+    """The event as it is meant: an error about an order that was repriced and stands is about its
+    new price. Whether the order itself was ended by it, the broker says with its status."""
+    refused = event.kind is Kind.REJECTED and "code" in event.details
+    repriced = any(e.kind is Kind.REPRICING for e in order.events)
+    if not (refused and repriced and order.view.state is State.SUBMITTED):
+        return (event,)
+    back = order.back_to_the_price_before(event.occurred_at, str(event.details.get("text", "")))
+    order.standing = Decimal(back.details["limit_price"])
+    return replace(event, kind=Kind.NOTICE), back
 
 
 def _is_news(order: BookedOrder, event: OrderEvent) -> bool:

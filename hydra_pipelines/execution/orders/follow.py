@@ -1,4 +1,4 @@
-"""Following orders that work: take in what the broker says, wait, cancel what is left.
+"""Following orders that work: take in what the broker says, cancel what has had its time.
 
 Which orders to send is the manager's business; what an event means is order_state's.
 """
@@ -13,7 +13,7 @@ from hydra_pipelines.execution.broker.gateway import BrokerGateway
 from hydra_pipelines.execution.broker.messages import BrokerError, NotSubmitted
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
-from hydra_pipelines.sessions import Calendar, Clock
+from hydra_pipelines.sessions import Clock
 
 CLOSE_MARGIN = timedelta(minutes=1)
 """Nothing works in the last minute, so that cancellations are confirmed before the close."""
@@ -27,7 +27,6 @@ class Follower:
         broker: BrokerGateway,
         book: OrderBook,
         clock: Clock,
-        calendar: Calendar,
         note: Callable[[str], None],
         reconcile: Callable[[date], None],
     ):
@@ -35,29 +34,14 @@ class Follower:
         self._broker = broker
         self._book = book
         self._clock = clock
-        self._calendar = calendar
         self._note = note
         self._reconcile = reconcile
 
-    def follow(self, working: Sequence[BookedOrder], execution_session: date, minutes: int) -> None:
-        """Follow orders until they are final or the time is up; then cancel what is left."""
-        close = self._calendar.close(execution_session)
-        deadline = min(
-            self._clock.now() + timedelta(minutes=minutes),
-            close - CLOSE_MARGIN,
-        )
-        step = timedelta(seconds=60 if self._clock.moves_by_waiting else 1)
-        while True:
-            self.collect(execution_session)
-            active = [order for order in working if not order.view.final]
-            now = self._clock.now()
-            if not active or now >= deadline:
-                break
-            self._clock.wait_until(min(now + step, deadline))
-        if active:
-            self._cancel(active, execution_session)
+    def cancel(self, active: Sequence[BookedOrder], execution_session: date) -> None:
+        """Have orders cancelled and wait for the broker's word on each.
 
-    def _cancel(self, active: Sequence[BookedOrder], execution_session: date) -> None:
+        One that gives none is unknown from here on, unless reconciliation finds what became of it.
+        """
         now = self._clock.now()
         self._book.note(OrderEvent(o.ref, Kind.CANCEL_REQUESTED, now) for o in active)
         self._book.commit(execution_session)
@@ -72,7 +56,6 @@ class Follower:
             while wall.monotonic() < patience:
                 self.collect(execution_session)
                 if all(order.view.final for order in active):
-                    self._say_what_is_left(active)
                     return
                 wall.sleep(0.05)
         left = [order for order in active if not order.view.final]
@@ -82,13 +65,6 @@ class Follower:
         for order in left:
             if not order.view.final:
                 self._note(f"{order.intent['symbol']}: {order.ref}: {text}")
-
-    def _say_what_is_left(self, ended: Sequence[BookedOrder]) -> None:
-        for order in ended:
-            wanted, filled = order.intent["quantity"], order.view.filled
-            if filled < wanted:
-                symbol = order.intent["symbol"]
-                self._note(f"{symbol}: {filled} of {wanted} shares filled in time, rest cancelled")
 
     def collect(self, execution_session: date) -> None:
         """Take in everything that the broker has written up to now.

@@ -1,49 +1,56 @@
 """The order manager: works one plan through the venue, at most once, and says what came of it.
 
-Reconcile first; then reductions, then increases, each as one wave: review by the gate, commit the
-intents, commit that they are being sent, write to the socket, follow the executions, cancel what
-is left. A run that dies anywhere is picked up by the next one: what is not known to have been sent
-or refused is looked for at the broker, frozen while in doubt, and never simply sent again.
+Reconcile first; then reductions, then increases, each as one wave whose rows are worked side by
+side. What to do next for a row is `work`'s pure decision, how it gets to the broker `sender`'s. A
+run that dies anywhere is picked up by the next one: what is not known to have been sent or refused
+is looked for at the broker, frozen while in doubt, and never simply sent again.
+
+Three layers keep an order from being sent twice, and none of them relies on another:
+`OrderManager.orders_of` (what a row has sent already decides what is still to be sent),
+`OrderManager.reconcile` (what was in flight is looked for before anything else), and the risk
+gate's look at the broker's own positions and working orders (`risk.checks.overshoots`).
 """
 
 from __future__ import annotations
 
 import time as wall
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Literal, TypeVar
 
-from hydra_pipelines.control import Control
+from hydra_pipelines.alerts import Tell, silent
+from hydra_pipelines.control import Control, ControlError
 from hydra_pipelines.execution.broker.gateway import BrokerGateway
-from hydra_pipelines.execution.broker.messages import (
-    BrokerError,
-    ContractInfo,
-    Known,
-    NotSubmitted,
-    Quote,
-    Unknown,
-)
-from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State
+from hydra_pipelines.execution.broker.messages import BrokerError, Known, Unknown
+from hydra_pipelines.execution.broker.order_state import State
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.execution.orders.follow import CLOSE_MARGIN, Follower
-from hydra_pipelines.execution.orders.intents import (
-    NoPrice,
-    arrival_price,
-    marketable_limit,
-    order_ref,
-)
 from hydra_pipelines.execution.orders.outcome import ExecutionReport, make_report
-from hydra_pipelines.execution.orders.reconcile import positions_of, reconcile
+from hydra_pipelines.execution.orders.patience import Patience
+from hydra_pipelines.execution.orders.reconcile import reconcile
+from hydra_pipelines.execution.orders.refusals import Refusal
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
-from hydra_pipelines.execution.risk.gate import Approval
-from hydra_pipelines.execution.risk.state import OrderRequest
-from hydra_pipelines.ledger import audit, decisions, orders, trades
-from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.execution.orders.routing import Algo, Intent, Route, RoutingRule, choose_route
+from hydra_pipelines.execution.orders.sender import Change, Sender, Wish, reduces
+from hydra_pipelines.execution.orders.twap import Twap
+from hydra_pipelines.execution.orders.work import (
+    NEVER_THERE,
+    Cancel,
+    Child,
+    Send,
+    Stay,
+    Terms,
+    Wait,
+    next_step,
+)
+from hydra_pipelines.execution.slippage import SlippageModel
+from hydra_pipelines.ledger import decisions, trades
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.sessions import Calendar, Clock, at_new_york
 
 T = TypeVar("T")
+Row = Mapping[str, Any]
 
 
 class StateUnknown(BrokerError):
@@ -51,7 +58,7 @@ class StateUnknown(BrokerError):
 
 
 class WindowPassed(RuntimeError):
-    """The execution session of the plan is over; it is not traded late."""
+    """The execution session of the plan is over, or not there yet; it is not traded now."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,38 @@ class WorkSettings:
     start: time
     work_minutes: int
     collar: float
+    routing: Intent = "auto"
+    patience_s: float = 300.0
+    steps: int = 4
+    step_s: float = 60.0
+    max_slippage_bps: float = 100.0
+    rest_at: Literal["mid", "near_touch"] = "mid"
+    twap_adv_fraction: float = 0.01
+    twap_minutes: float = 60.0
+    twap_slices: int = 12
+    max_participation: float = 0.10
+    thin: tuple[str, ...] = ()
     grace_s: float = 1.0
     """Real seconds before the broker is asked a second time for an order in doubt."""
+
+    @property
+    def rule(self) -> RoutingRule:
+        return RoutingRule(self.routing, self.twap_adv_fraction, frozenset(self.thin))
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(
+            self.patience_s,
+            self.steps,
+            self.step_s,
+            self.max_slippage_bps,
+            self.rest_at,
+            cross=self.collar,
+        )
+
+    @property
+    def twap(self) -> Twap:
+        return Twap(self.twap_minutes, self.twap_slices, self.max_participation)
 
 
 class OrderManager:
@@ -78,19 +115,26 @@ class OrderManager:
         work: WorkSettings,
         run_id: str,
         say: Callable[[str], None] = lambda _: None,
+        tell: Tell = silent,
+        slippage: SlippageModel | None = None,
     ):
         self.broker = broker
         self.ledger = ledger
+        self.control = control
         self.clock = clock
         self.calendar = calendar
         self.work = work
         self.run_id = run_id
         self.say = say
         self.book = OrderBook(ledger, run_id)
-        self.reviewer = Reviewer(ledger, control, broker, clock)
-        self.follower = Follower(broker, self.book, clock, calendar, self._note, self.reconcile)
+        self.reviewer = Reviewer(ledger, control, broker, clock, tell)
+        self.follower = Follower(broker, self.book, clock, self._note, self.reconcile)
+        self.sender = Sender(
+            broker, ledger, clock, calendar, self.book, self.reviewer,
+            slippage or SlippageModel(), work.collar, work.patience, run_id, self._note,
+            self._halted,
+        )  # fmt: skip
         self.notes: list[str] = []
-        self.sent = 0
 
     def execute(self, session: date, market: Mapping[str, MarketFacts]) -> ExecutionReport:
         """Work the plan of `session` in its execution session.
@@ -105,17 +149,22 @@ class OrderManager:
         if plan is None:
             raise ValueError(f"there is no plan of {session}: make it first")
         self.book.load(session)
-        self.reconcile(plan["execution_session"])
+        try:
+            self.reconcile(plan["execution_session"])
+        except StateUnknown as error:
+            if plan["status"] == "draft":
+                self.sender.refuse(plan, plan["rows"], Refusal.STATE_UNKNOWN, str(error))
+            raise
         if plan["status"] not in ("done", "expired"):
             self._wait_for_window(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
-            for side in (_reduces, _increases):
-                self._wave(plan, [row for row in plan["rows"] if side(row)], market)
+            self._wave(plan, [row for row in plan["rows"] if reduces(row)], market)
+            self._wave(plan, [row for row in plan["rows"] if not reduces(row)], market)
             self._settle(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
-        return make_report(plan, self.book.orders.values(), self.notes, self.sent)
+        return make_report(plan, self.book.orders.values(), self.notes, self.sender.sent)
 
     def reconcile(self, execution_session: date) -> None:
         """Bring our orders up to date with what the broker knows. Raises StateUnknown."""
@@ -128,11 +177,14 @@ class OrderManager:
             )
             self.book.commit(execution_session)
             with self.ledger.transaction() as tx:
-                journal = positions_of(trades.fills(tx, self.broker.account_id))
+                journal = trades.held(tx, self.broker.account_id)
             held = [(o.intent, o.events) for o in self.book.orders.values()]
             now = self.clock.now()
             self.book.note(reconcile(held, state, journal, now, second_look=second_look))
             self.book.commit(execution_session)
+            for row in state.open_orders:
+                if row.order_ref in self.book.orders:
+                    self.book.orders[row.order_ref].standing = row.limit_price
             in_doubt = [o for o in self.book.orders.values() if o.view.state is State.UNKNOWN]
             if not in_doubt:
                 return
@@ -143,172 +195,134 @@ class OrderManager:
 
     # one wave
 
-    def _wave(
-        self,
-        plan: Mapping[str, Any],
-        rows: Sequence[Mapping[str, Any]],
-        market: Mapping[str, MarketFacts],
-    ) -> None:
-        fresh = [row for row in rows if self._may_send(plan, row)]
-        symbols = {row["symbol"] for row in rows}
-        if fresh:
-            self._send(self._prepare(plan, fresh, market), plan["execution_session"])
-        working = [o for o in self._working(plan) if o.intent["symbol"] in symbols]
-        self.follower.follow(working, plan["execution_session"], self.work.work_minutes)
+    def _wave(self, plan: Row, rows: Sequence[Row], market: Mapping[str, MarketFacts]) -> None:
+        """Work rows side by side until nothing more is to be done for any of them."""
+        session = plan["execution_session"]
+        tick = timedelta(seconds=60 if self.clock.moves_by_waiting else 1)
+        tried: set[tuple[int, int]] = set()
+        began: dict[int, datetime] = {}
+        while rows:
+            self.follower.collect(session)
+            if self._halted():
+                if working := self._working(plan):
+                    self._note("the kill switch is on: what works is cancelled, nothing is sent")
+                    self.follower.cancel(working, session)
+                if tried:
+                    break
+            now = self.clock.now()
+            wishes: list[Wish] = []
+            changes: list[Change] = []
+            cancels: list[BookedOrder] = []
+            waits: list[datetime] = []
+            for row in rows:
+                orders = self.orders_of(plan, row)
+                began.setdefault(row["sequence"], _begin(orders, now))
+                terms = self._terms(plan, row, orders, market, began[row["sequence"]])
+                children = [_child(order) for order in orders]
+                match next_step(terms, children, now):
+                    case Send() as send if (row["sequence"], send.slice) not in tried:
+                        tried.add((row["sequence"], send.slice))
+                        wishes.append(self._wish(row, send, orders, market))
+                    case Send() as send if send.slice:
+                        # Denied or refused: the next slice may do better.
+                        waits.append(terms.twap.ends(send.slice, terms.start, terms.deadline))
+                    case Stay(ref, step, until):
+                        order = self.book.orders[ref]
+                        if step is not None and step != order.step:
+                            changes.append(Change(row, order, step))
+                        waits.append(until)
+                    case Cancel(ref):
+                        cancels.append(self.book.orders[ref])
+                    case Wait(until):
+                        waits.append(until)
+            if cancels:
+                self.follower.cancel(cancels, session)
+            if changes:
+                self.sender.reprice(plan, changes, market)
+            if wishes:
+                self.sender.send(plan, wishes, market)
+            if cancels or wishes:
+                continue
+            if not waits:
+                break
+            self.clock.wait_until(max(now, min(*waits, now + tick)))
+        self._say_what_is_left(plan, rows)
 
-    def _may_send(self, plan: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-        """Only what was proven never to have reached the broker is tried again."""
-        past = [o for o in self.book.orders.values() if o.intent["symbol"] == row["symbol"]]
-        if any(o.view.state is State.UNKNOWN for o in past):
-            return False
-        return all(
-            o.view.state in (State.NEVER_SENT, State.NEVER_ARRIVED)
-            for o in past
-            if o.intent["plan_id"] == plan["plan_id"] and o.intent["side"] == row["side"]
+    def orders_of(self, plan: Row, row: Row) -> list[BookedOrder]:
+        """Every order that a row of the plan has led to, oldest first: the de-duplication."""
+        return [
+            order
+            for order in self.book.orders.values()
+            if order.intent["plan_id"] == plan["plan_id"]
+            and order.intent["symbol"] == row["symbol"]
+            and order.intent["side"] == row["side"]
+        ]
+
+    def _terms(
+        self,
+        plan: Row,
+        row: Row,
+        orders: Sequence[BookedOrder],
+        market: Mapping[str, MarketFacts],
+        start: datetime,
+    ) -> Terms:
+        facts = market.get(row["symbol"])
+        return Terms(
+            algo=self._route(row, orders, market).algo,
+            wanted=row["quantity"],
+            adv=facts.adv if facts else None,
+            start=start,
+            deadline=self.calendar.close(plan["execution_session"]) - CLOSE_MARGIN,
+            work=timedelta(minutes=self.work.work_minutes),
+            patience=self.work.patience,
+            twap=self.work.twap,
         )
 
-    def _prepare(
+    def _wish(
         self,
-        plan: Mapping[str, Any],
-        rows: Sequence[Mapping[str, Any]],
+        row: Row,
+        send: Send,
+        orders: Sequence[BookedOrder],
         market: Mapping[str, MarketFacts],
-    ) -> list[tuple[OrderRequest, Approval, ContractInfo, Mapping[str, Any]]]:
-        contracts = self._contracts([row["symbol"] for row in rows])
-        quotes = self.broker.quotes(list(contracts.values()))
-        with self.ledger.transaction() as tx:
-            highest_id = orders.highest_order_id(tx)
-        data_age = self.calendar.index(plan["execution_session"]) - 1
-        data_age -= self.calendar.index(plan["session"])
-        self.reviewer.look(plan["execution_session"], data_age, self.book)
-        approved, intents, verdicts = [], [], []
+    ) -> Wish:
+        there = _there(orders)
+        return Wish(
+            row=row,
+            send=send,
+            route=self._route(row, orders, market),
+            attempt=1 + sum(order.intent["slice"] == send.slice for order in orders),
+            arrival=there[0].intent["arrival_price"] if there else None,
+        )
+
+    def _route(
+        self, row: Row, orders: Sequence[BookedOrder], market: Mapping[str, MarketFacts]
+    ) -> Route:
+        """What was begun is gone on with, whatever the settings say now."""
+        if there := _there(orders):
+            first = there[0].intent
+            return Route(Algo(first["routing"]), first["routing_reason"])
+        facts = market.get(row["symbol"])
+        adv = facts.adv if facts else None
+        return choose_route(row["symbol"], row["quantity"], adv, self.work.rule)
+
+    def _say_what_is_left(self, plan: Row, rows: Sequence[Row]) -> None:
         for row in rows:
-            symbol, side = row["symbol"], row["side"]
-            contract, quote = contracts.get(symbol), quotes.get(symbol)
-            if contract is None or not isinstance(quote, Known):
-                why = quote.reason if isinstance(quote, Unknown) else "no contract"
-                self._note(f"{symbol}: no order, the broker has no quote ({why})")
-                continue
-            try:
-                limit = marketable_limit(side, quote.value, self.work.collar, contract.min_tick)
-                arrival = arrival_price(quote.value)
-            except NoPrice as error:
-                self._note(f"{error}; no order")
-                continue
-            attempt = 1 + sum(
-                o.intent["plan_id"] == plan["plan_id"]
-                and o.intent["symbol"] == symbol
-                and o.intent["side"] == side
-                for o in self.book.orders.values()
-            )
-            request = OrderRequest(
-                order_ref=order_ref(plan["session"], plan["account"], symbol, side, 0, attempt),
-                account=plan["account"],
-                symbol=symbol,
-                side=side,
-                quantity=row["quantity"],
-                limit_price=limit,
-                arrival_price=arrival,
-                plan_row=f"{plan['plan_id']}-{row['sequence']:04d}",
-                strategies=tuple(filter(None, row["strategies"].split(","))),
-            )
-            if _increases(row):
-                room = self.reviewer.room(request)
-                if room < request.quantity:
-                    self._note(
-                        f"{symbol}: {room} of {request.quantity} shares, what cash and the "
-                        "position limit leave room for now"
-                    )
-                if room == 0:
-                    continue
-                request = replace(request, quantity=room)
-            verdict = self.reviewer.review(
-                request, quote.value, contract, market[symbol], row["target_quantity"]
-            )
-            verdicts.append(verdict.record)
-            if verdict.approval is None:
+            orders = _there(self.orders_of(plan, row))
+            filled = sum(order.view.filled for order in orders)
+            sliced = any(order.intent["slice"] for order in orders)
+            wanted = row["quantity"] if sliced else sum(o.intent["quantity"] for o in orders)
+            if orders and filled < wanted and all(o.view.final for o in orders):
+                last = orders[-1].view
+                why = "rejected" if last.state is State.REJECTED else "cancelled"
                 self._note(
-                    f"{symbol}: denied, {verdict.record['reasons']} ({quote.value.kind} quote)"
+                    f"{row['symbol']}: {filled} of {wanted} shares filled in time, rest {why}"
                 )
-                continue
-            highest_id = self.broker.next_order_id(highest_id)
-            intent = self._intent(plan, row, request, quote.value, highest_id, attempt)
-            intents.append(intent)
-            approved.append((request, verdict.approval, contract, intent))
-        self.book.open(intents, verdicts, self.clock.now())
-        return approved
 
-    def _intent(
-        self,
-        plan: Mapping[str, Any],
-        row: Mapping[str, Any],
-        request: OrderRequest,
-        quote: Quote,
-        order_id: int,
-        attempt: int,
-    ) -> dict[str, Any]:
-        return {
-            "order_ref": request.order_ref,
-            "plan_id": plan["plan_id"],
-            "session": plan["session"],
-            "execution_session": plan["execution_session"],
-            "account": request.account,
-            "symbol": request.symbol,
-            "side": request.side,
-            "quantity": request.quantity,
-            "limit_price": request.limit_price,
-            "tif": request.tif,
-            "arrival_price": request.arrival_price,
-            "arrival_at": self.clock.now(),
-            "predicted_slippage_bps": row["predicted_slippage_bps"],
-            "routing": row["routing"],
-            "strategies": row["strategies"],
-            "slice": 0,
-            "attempt": attempt,
-            "order_id": order_id,
-            "run_id": self.run_id,
-            "recorded_at": datetime.now(UTC),
-        }
-
-    def _send(
-        self,
-        approved: Sequence[tuple[OrderRequest, Approval, ContractInfo, Mapping[str, Any]]],
-        execution_session: date,
-    ) -> None:
-        now = self.clock.now()
-        self.book.note(OrderEvent(r.order_ref, Kind.SENDING, now) for r, _, _, _ in approved)
-        self.book.commit(execution_session)
-        failure: BrokerError | None = None
-        written = []
-        for request, approval, contract, intent in approved:
-            if failure is not None:
-                self._note_event(request, Kind.NEVER_SENT, f"not sent after a failure: {failure}")
-                continue
-            order = self.book.orders[request.order_ref]
-            order.sent_at, order.sent_monotonic = self.clock.now(), wall.perf_counter()
-            try:
-                self.broker.submit(request, approval, intent["order_id"], contract)
-                written.append({"order_ref": request.order_ref, "order_id": intent["order_id"]})
-            except NotSubmitted as error:
-                failure = error
-                self._note_event(request, Kind.NEVER_SENT, str(error))
-            except BrokerError as error:
-                # The bytes may have left: only reconciliation can tell.
-                failure = error
-                self._note_event(request, Kind.UNKNOWN, str(error))
-        self.sent += len(written)
-        self.book.commit(execution_session)
-        with self.ledger.transaction() as tx:
-            audit.log_many(tx, AuditEvent.ORDER_SUBMITTED, written, run_id=self.run_id)
-        if failure is not None:
-            raise failure
-
-    def _note_event(self, request: OrderRequest, kind: Kind, text: str) -> None:
-        self.book.note([OrderEvent(request.order_ref, kind, self.clock.now(), {"text": text})])
-
-    def _settle(self, plan: Mapping[str, Any]) -> None:
+    def _settle(self, plan: Row) -> None:
         """Ask once more for everything: what came late, and what works though it was cancelled."""
         self.reconcile(plan["execution_session"])
-        self.follower.follow(self._working(plan), plan["execution_session"], minutes=0)
+        if working := self._working(plan):
+            self.follower.cancel(working, plan["execution_session"])
         for order in self.book.orders.values():
             if order.intent["plan_id"] == plan["plan_id"] and order.view.overfilled:
                 filled, wanted = order.view.filled, order.intent["quantity"]
@@ -318,7 +332,7 @@ class OrderManager:
         if missing:
             self._note(f"{missing} fills have no commission yet")
 
-    def _working(self, plan: Mapping[str, Any]) -> list[BookedOrder]:
+    def _working(self, plan: Row) -> list[BookedOrder]:
         return [
             order
             for order in self.book.orders.values()
@@ -328,45 +342,35 @@ class OrderManager:
 
     # inside
 
-    def _wait_for_window(self, plan: Mapping[str, Any]) -> None:
+    def _halted(self) -> bool:
+        """Whether the kill switch is on, or can't be read."""
+        try:
+            return self.control.kill_switch
+        except ControlError as error:
+            self._note(str(error))
+            return True
+
+    def _wait_for_window(self, plan: Row) -> None:
         session, now = plan["execution_session"], self.clock.now()
         start = at_new_york(session, self.work.start.hour, self.work.start.minute)
         start = max(start, self.calendar.open(session))
         if now >= self.calendar.close(session) - CLOSE_MARGIN:
-            with self.ledger.transaction() as tx:
-                decisions.set_plan_status(tx, plan["plan_id"], "expired")
-            raise WindowPassed(
+            text = (
                 f"the plan of {plan['session']} was to be worked in session {session}, which is "
                 f"over (desk time {now:%Y-%m-%d %H:%M} UTC); it is not traded late"
             )
+            self.sender.refuse(plan, plan["rows"], Refusal.WINDOW_PASSED, text)
+            with self.ledger.transaction() as tx:
+                decisions.set_plan_status(tx, plan["plan_id"], "expired")
+            raise WindowPassed(text)
         if now < start and not self.clock.moves_by_waiting:
-            raise WindowPassed(
+            text = (
                 f"the plan of {plan['session']} is worked from {start:%Y-%m-%d %H:%M} UTC on; "
                 "run it again then"
             )
+            self.sender.refuse(plan, plan["rows"], Refusal.WINDOW_NOT_OPEN, text)
+            raise WindowPassed(text)
         self.clock.wait_until(start)
-
-    def _contracts(self, symbols: Sequence[str]) -> dict[str, ContractInfo]:
-        with self.ledger.transaction() as tx:
-            known = orders.contracts(tx, symbols)
-        out = {
-            symbol: ContractInfo(**{k: row[k] for k in ContractInfo.__dataclass_fields__})
-            for symbol, row in known.items()
-        }
-        found = {}
-        for symbol in symbols:
-            if symbol not in out:
-                reply = self.broker.contract(symbol)
-                if isinstance(reply, Known):
-                    found[symbol] = reply.value
-                else:
-                    self._note(reply.reason)
-        if found:
-            with self.ledger.transaction() as tx:
-                orders.insert_contracts(
-                    tx, [{**vars(c), "recorded_at": datetime.now(UTC)} for c in found.values()]
-                )
-        return {symbol: c for symbol in symbols if (c := (out | found).get(symbol))}
 
     def _known(self, reply: Known[T] | Unknown, what: str) -> T:
         if isinstance(reply, Unknown):
@@ -378,9 +382,24 @@ class OrderManager:
         self.say(text)
 
 
-def _reduces(row: Mapping[str, Any]) -> bool:
-    return row["reason"] in ("exit", "trim over limit", "reduce")
+def _there(orders: Sequence[BookedOrder]) -> list[BookedOrder]:
+    """Those that may have reached the broker."""
+    return [order for order in orders if order.view.state not in NEVER_THERE]
 
 
-def _increases(row: Mapping[str, Any]) -> bool:
-    return not _reduces(row)
+def _begin(orders: Sequence[BookedOrder], now: datetime) -> datetime:
+    """When a row began to be worked, in whichever run."""
+    return min((order.intent["arrival_at"] for order in _there(orders)), default=now)
+
+
+def _child(order: BookedOrder) -> Child:
+    view, intent = order.view, order.intent
+    return Child(
+        ref=order.ref,
+        slice=intent["slice"],
+        quantity=intent["quantity"],
+        filled=view.filled,
+        state=view.state,
+        decided_at=intent["arrival_at"],
+        arrival=intent["arrival_price"],
+    )

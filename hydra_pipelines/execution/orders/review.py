@@ -12,44 +12,38 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from hydra_pipelines.alerts import Tell, silent
 from hydra_pipelines.control import Control
+from hydra_pipelines.execution.breaks import frozen_by_breaks
 from hydra_pipelines.execution.broker.gateway import BrokerGateway
 from hydra_pipelines.execution.broker.messages import ContractInfo, Known, Quote
 from hydra_pipelines.execution.broker.order_state import State
 from hydra_pipelines.execution.orders.book import OrderBook
 from hydra_pipelines.execution.positions import worst_realised_loss
-from hydra_pipelines.execution.risk.breakers import evaluate_breakers
-from hydra_pipelines.execution.risk.gate import Approval
+from hydra_pipelines.execution.risk.gate import Approval, Decision
+from hydra_pipelines.execution.risk.latch import Latch
 from hydra_pipelines.execution.risk.state import (
-    BreakerKind,
     OrderRequest,
     RiskState,
     WorkingOrder,
 )
 from hydra_pipelines.execution.risk.state import Quote as RiskQuote
-from hydra_pipelines.ledger import accounts, audit, orders, trades
-from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger import accounts, orders, trades
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.sessions import Clock
-
-LATCHED = (
-    BreakerKind.DAILY_LOSS,
-    BreakerKind.DRAWDOWN,
-    BreakerKind.TRADE_LOSS,
-    BreakerKind.ORDER_REJECTS,
-)
-"""Breakers that stay tripped until they are reset; the others follow a state of their own."""
 
 
 @dataclass(frozen=True)
 class MarketFacts:
     """What the desk's own data says of a symbol as of the signal session.
 
-    adv: average daily volume in shares, None where the data has no volume.
+    adv: average daily volume in shares, None where the data has no volume. sigma_daily: daily
+    volatility (0.02 is 2 %), None where not known.
     """
 
     last_close: Decimal
     adv: float | None
+    sigma_daily: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +63,10 @@ class Reviewer:
         control: Control,
         broker: BrokerGateway,
         clock: Clock,
+        tell: Tell = silent,
     ):
         self._gate = broker.gate
+        self._latch = Latch(control, broker.gate.limits, tell)
         self._ledger = ledger
         self._control = control
         self._broker = broker
@@ -85,24 +81,27 @@ class Reviewer:
         open_orders = self._broker.open_orders()
         with self._ledger.transaction() as tx:
             before = accounts.snapshot_before(tx, account_id, session)
-            fills = trades.fills(tx, account_id)
+            start, peak = None, None
+            if before:
+                flows = accounts.cash_flows(tx, account_id, before["session"])
+                start, peak = accounts.after_flows(before, flows)
+            unexplained = frozen_by_breaks(accounts.open_breaks(tx, account_id))
+            fills = trades.fills(tx, account_id, traded_in=session)
             rejects = orders.rejects_in_a_row(tx)
             known_refs = orders.refs_since(tx, self._broker.opened_at)
-        for breaker in self._control.tripped():
-            # The loss of one day does not stop the next.
-            if breaker.name == BreakerKind.DAILY_LOSS and breaker.session < session.isoformat():
-                self._control.reset(breaker.name)
+        held_back = self._latch.open(session)
         views = {order.ref: order.view for order in book.orders.values()}
         frozen = {o.intent["symbol"] for o in book.orders.values() if o.view.state is State.UNKNOWN}
-        marks: dict[str, Decimal] = {}
+        # What works and is not held yet has no mark of the broker's.
+        marks = {o.intent["symbol"]: o.intent["arrival_price"] for o in book.orders.values()}
         if isinstance(account, Known):
-            marks = {h.symbol: h.market_price for h in account.value.holdings}
+            marks |= {h.symbol: h.market_price for h in account.value.holdings}
         self._times = [order.intent["arrival_at"] for order in book.orders.values()]
-        self._state = RiskState(
+        state = RiskState(
             account=account_id,
             equity=account.value.equity if isinstance(account, Known) else None,
-            equity_at_start=before["equity"] if before else None,
-            peak_equity=before["peak"] if before else None,
+            equity_at_start=start,
+            peak_equity=peak,
             cash=account.value.cash if isinstance(account, Known) else None,
             positions={p.symbol: p.quantity for p in held.value}
             if isinstance(held, Known)
@@ -112,8 +111,9 @@ class Reviewer:
                     o.order_ref or f"perm {o.perm_id}",
                     o.symbol,
                     "BUY" if o.side == "BUY" else "SELL",
-                    o.quantity - (views[o.order_ref].filled if o.order_ref in views else 0),
-                    o.limit_price or Decimal(0),
+                    # Never below zero: an overfill leaves nothing to fill.
+                    max(0, o.quantity - (views[o.order_ref].filled if o.order_ref in views else 0)),
+                    o.limit_price,
                 )
                 for o in open_orders.value
             )
@@ -125,7 +125,8 @@ class Reviewer:
             tick_size=None,
             adv=None,
             plan_target=None,
-            tripped=frozenset(BreakerKind(b.name) for b in self._control.tripped()),
+            tripped=held_back.tripped,
+            acknowledged=held_back.acknowledged,
             worst_trade_loss=worst_realised_loss(fills, session),
             rejects_in_a_row=rejects,
             unknown_orders=sum(view.state is State.UNKNOWN for view in views.values()),
@@ -134,9 +135,9 @@ class Reviewer:
             agent_paused=self._control.agent_paused,
             kill_switch=self._control.kill_switch,
             known_refs=known_refs | frozenset(views),
-            frozen=frozenset(frozen),
+            frozen=unexplained | frozen,
         )
-        self._latch(session)
+        self._state = self._latch.hold(state, session)
 
     def room(self, order: OrderRequest) -> int:
         """How many shares of a buy the cash and the position limit leave room for."""
@@ -153,7 +154,8 @@ class Reviewer:
                 + limits.commission_minimum
             )
             for o in state.working or ()
-            if o.side == "BUY"
+            # One without a price makes the gate deny for want of knowing the cash.
+            if o.side == "BUY" and o.limit_price is not None
         )
         cash = state.cash - state.equity * Decimal(str(limits.cash_buffer)) - reserved
         by_cash = int((cash - limits.commission_minimum) / (price + limits.commission_per_share))
@@ -168,8 +170,49 @@ class Reviewer:
         plan_target: int,
     ) -> Verdict:
         """Ask the gate for one order; an approved one counts as working from here on."""
+        state = self._shown(quote, contract, facts, plan_target)
+        verdict = self._verdict(self._gate.review(order, state))
+        if verdict.approval is not None:
+            known = self._known()
+            self._times.append(self._clock.now())
+            self._state = dataclasses.replace(
+                known,
+                working=(*(known.working or ()), _working(order)),
+                marks={order.symbol: order.arrival_price, **known.marks},
+                known_refs=known.known_refs | {order.order_ref},
+            )
+        return verdict
+
+    def review_change(
+        self,
+        order: OrderRequest,
+        quote: Quote,
+        contract: ContractInfo,
+        facts: MarketFacts,
+        plan_target: int,
+    ) -> Verdict:
+        """Ask the gate for a new price of a working order; `order` is what is left of it."""
+        state = self._shown(quote, contract, facts, plan_target)
+        verdict = self._verdict(self._gate.review_change(order, state))
+        if verdict.approval is not None:
+            known = self._known()
+            self._state = dataclasses.replace(
+                known,
+                working=tuple(
+                    dataclasses.replace(o, limit_price=order.limit_price)
+                    if o.order_ref == order.order_ref
+                    else o
+                    for o in known.working or ()
+                ),
+            )
+        return verdict
+
+    def _shown(
+        self, quote: Quote, contract: ContractInfo, facts: MarketFacts, plan_target: int
+    ) -> RiskState:
+        """The state of the look, with what belongs to one symbol."""
         now = self._clock.now()
-        state = dataclasses.replace(
+        return dataclasses.replace(
             self._known(),
             quote=RiskQuote(
                 quote.bid,
@@ -184,46 +227,26 @@ class Reviewer:
             orders_last_minute=sum(at > now - timedelta(minutes=1) for at in self._times),
             kill_switch=self._control.kill_switch,
         )
-        decision = self._gate.review(order, state)
-        if decision.approval is not None:
-            known = self._known()
-            self._times.append(now)
-            self._state = dataclasses.replace(
-                known,
-                working=(
-                    *(known.working or ()),
-                    WorkingOrder(
-                        order.order_ref, order.symbol, order.side, order.quantity, order.limit_price
-                    ),
-                ),
-                marks={order.symbol: order.arrival_price, **known.marks},
-                known_refs=known.known_refs | {order.order_ref},
-            )
+
+    def _verdict(self, decision: Decision) -> Verdict:
         return Verdict(
             decision.approval,
             {
-                "order_ref": order.order_ref,
-                "approved": decision.approval is not None,
+                "order_ref": decision.order.order_ref,
+                "approved": decision.approved,
                 "reasons": ",".join(reason.value for reason in decision.reasons),
                 "inputs": decision.inputs,
-                "occurred_at": now,
+                "occurred_at": self._clock.now(),
             },
         )
-
-    def _latch(self, session: date) -> None:
-        """Keep breakers tripped beyond this run."""
-        for breaker in evaluate_breakers(self._known(), self._gate.limits):
-            if breaker.kind in LATCHED and self._control.trip(
-                breaker.kind.value, breaker.message, session.isoformat()
-            ):
-                with self._ledger.transaction() as tx:
-                    audit.log(
-                        tx,
-                        AuditEvent.BREAKER_TRIPPED,
-                        {"breaker": breaker.kind.value, "why": breaker.message},
-                    )
 
     def _known(self) -> RiskState:
         if self._state is None:
             raise RuntimeError("look at the account before reviewing orders")
         return self._state
+
+
+def _working(order: OrderRequest) -> WorkingOrder:
+    return WorkingOrder(
+        order.order_ref, order.symbol, order.side, order.quantity, order.limit_price
+    )

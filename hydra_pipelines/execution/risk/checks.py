@@ -139,17 +139,29 @@ def find_denials(
         return (*reasons, DenialReason.SYMBOL_FROZEN)
     low, high = reaches.get(order.symbol, (0, 0))
     after = (high if order.side == "BUY" else low) + order.change
-    if (high > 0 and after < 0) if order.side == "SELL" else (low < 0 and after > 0):
-        reasons.append(DenialReason.CROSSES_ZERO)
-    target = state.plan_target
-    if target is not None and (after > target if order.side == "BUY" else after < target):
-        reasons.append(DenialReason.BEYOND_TARGET)
+    reasons += overshoots(order, (low, high), state.plan_target)
     reduces = low >= order.quantity if order.side == "SELL" else high <= -order.quantity
     if not reduces:
         reasons += _of_breakers(state, limits)
         reasons += _of_increase(order, state, limits, after)
         reasons += _of_portfolio(order, state, limits, after, reaches)
     return tuple(reasons)
+
+
+def overshoots(order: OrderRequest, reach: Reach, target: int | None) -> list[DenialReason]:
+    """Whether the broker's position, all that works there and this order go too far together.
+
+    The last layer against sending twice: it trusts none of our own books. reach: of the order's
+    symbol, before this order.
+    """
+    low, high = reach
+    after = (high if order.side == "BUY" else low) + order.change
+    reasons = []
+    if (high > 0 and after < 0) if order.side == "SELL" else (low < 0 and after > 0):
+        reasons.append(DenialReason.CROSSES_ZERO)
+    if target is not None and (after > target if order.side == "BUY" else after < target):
+        reasons.append(DenialReason.BEYOND_TARGET)
+    return reasons
 
 
 def _of_order(order: OrderRequest, state: RiskState) -> Iterator[DenialReason]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple, dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from decimal import Decimal
 from typing import Any, NoReturn, final
 
@@ -24,6 +24,10 @@ from hydra_pipelines.execution.risk.state import OrderRequest, RiskState
 
 class ApprovalError(RuntimeError):
     """An attempt to get an order past the gate: nothing may be sent."""
+
+
+class Halted(RuntimeError):
+    """The kill switch is on, or can't be read: an approval given before is worth nothing."""
 
 
 @final
@@ -91,11 +95,14 @@ class RiskGate:
     Safe to share between threads. Approvals do not outlive a fork.
     """
 
-    def __init__(self, limits: RiskLimits) -> None:
+    def __init__(self, limits: RiskLimits, halted: Callable[[], bool] = lambda: False) -> None:
+        """halted: whether the kill switch is on; asked once more before anything passes."""
         self._limits = limits
+        self._halted = halted
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._open: dict[Approval, OrderRequest] = {}
+        self._changes: dict[Approval, OrderRequest] = {}
         self._passed: set[str] = set()
         self._unaccounted: set[str] = set()
 
@@ -124,11 +131,35 @@ class RiskGate:
             taken = self._passed | {other.order_ref for other in self._open.values()}
             if held.order_ref in taken and DenialReason.DUPLICATE_ORDER not in reasons:
                 reasons.append(DenialReason.DUPLICATE_ORDER)
-            approval = None
-            if not reasons:
-                approval = object.__new__(Approval)
-                object.__setattr__(approval, "_gate", self)
-                self._open[approval] = held
+            approval = None if reasons else self._approve(held, self._open)
+        inputs = _inputs(held, state, self._limits)
+        return Decision(_copy(held), approval, tuple(reasons), inputs)
+
+    def review_change(self, order: OrderRequest, state: RiskState) -> Decision:
+        """Judge a working order's new price: `order` is what is left of it, at that price.
+
+        It is judged as a new order would be if the working one were gone. The state must show it
+        as working with no fewer shares, else it is denied with STATE_OUT_OF_DATE.
+        """
+        if type(order) is not OrderRequest:
+            raise ApprovalError(f"only an OrderRequest can be reviewed, not {type(order).__name__}")
+        held = _copy(order)
+        with self._lock:
+            self._void_forgotten(state)
+            self._unaccounted -= state.known_refs
+            own = [o for o in state.working or () if o.order_ref == held.order_ref]
+            stands = len(own) == 1 and (own[0].symbol, own[0].side) == (held.symbol, held.side)
+            without = replace(
+                state,
+                working=None
+                if state.working is None
+                else tuple(o for o in state.working if o.order_ref != held.order_ref),
+                known_refs=state.known_refs - {held.order_ref},
+            )
+            reasons = list(find_denials(held, without, self._limits))
+            if self._unaccounted or not stands or own[0].remaining < held.quantity:
+                reasons.append(DenialReason.STATE_OUT_OF_DATE)
+            approval = None if reasons else self._approve(held, self._changes)
         inputs = _inputs(held, state, self._limits)
         return Decision(_copy(held), approval, tuple(reasons), inputs)
 
@@ -136,31 +167,58 @@ class RiskGate:
         """Use an approval up. Returns the order to send, exactly as it was reviewed.
 
         Raises ApprovalError, and voids the approval, if it was not given by this gate in this
-        process, was used or has become void, or belongs to another order than this one.
+        process, was used or has become void, or belongs to another order than this one. Raises
+        Halted, and voids it too, where the kill switch has come on since.
         """
         with self._lock:
-            held = self._open.pop(approval, None) if type(approval) is Approval else None
-            if held is None or os.getpid() != self._process:
-                raise ApprovalError(
-                    "this approval is not valid here: it was used, was left out of a later state, "
-                    "or was not given by this gate in this process; have the order reviewed again"
-                )
-            if type(order) is not OrderRequest or astuple(order) != astuple(held):
-                raise ApprovalError(
-                    "the order is not the one that was approved; have it reviewed again"
-                )
+            held = self._use(approval, order, self._open)
             self._passed.add(held.order_ref)
             self._unaccounted.add(held.order_ref)
             return held
 
+    def redeem_change(self, approval: Approval, order: OrderRequest) -> OrderRequest:
+        """The same for an approval of `review_change`; either kind is worthless as the other."""
+        with self._lock:
+            return self._use(approval, order, self._changes)
+
+    def _approve(self, held: OrderRequest, among: dict[Approval, OrderRequest]) -> Approval:
+        approval = object.__new__(Approval)
+        object.__setattr__(approval, "_gate", self)
+        among[approval] = held
+        return approval
+
+    def _use(
+        self, approval: Approval, order: OrderRequest, among: dict[Approval, OrderRequest]
+    ) -> OrderRequest:
+        held = among.pop(approval, None) if type(approval) is Approval else None
+        if held is None or os.getpid() != self._process:
+            raise ApprovalError(
+                "this approval is not valid here: it was used, was left out of a later state, "
+                "or was not given by this gate in this process; have the order reviewed again"
+            )
+        if type(order) is not OrderRequest or astuple(order) != astuple(held):
+            raise ApprovalError(
+                "the order is not the one that was approved; have it reviewed again"
+            )
+        try:
+            halted = self._halted()
+        except Exception as error:
+            raise Halted(f"the kill switch can't be read ({error}): nothing is sent") from error
+        if halted:
+            raise Halted("the kill switch is on: nothing is sent")
+        return held
+
     def _void_forgotten(self, state: RiskState) -> None:
         working = {
-            (order.order_ref, order.symbol, order.side, order.remaining)
+            (order.order_ref, order.symbol, order.side): order.remaining
             for order in state.working or ()
         }
-        for approval, order in list(self._open.items()):
-            if (order.order_ref, order.symbol, order.side, order.quantity) not in working:
-                del self._open[approval]
+        for among in (self._open, self._changes):
+            for approval, order in list(among.items()):
+                left = working.get((order.order_ref, order.symbol, order.side), -1)
+                # An order that works already may have filled in part since its change was judged.
+                if left != order.quantity and (among is self._open or left < 0):
+                    del among[approval]
 
 
 def _copy(order: OrderRequest) -> OrderRequest:

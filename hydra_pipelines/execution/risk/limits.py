@@ -25,6 +25,8 @@ class RiskLimits:
     restricted: symbols in which nothing may add risk.
     daily_loss (of the equity at the session's start), drawdown (of the peak),
     single_trade_loss (of the equity at the session's start), rejects_in_a_row: breakers.
+    auto_reset: breakers that the next session resets. reset_margin: a breaker that a person reset
+    trips again once its value is worse than it was then by this share of its limit.
     commission_per_share, commission_minimum (USD), commission_max_fraction (of the value, wins
     over the minimum): the commission that a buy must leave room for.
     """
@@ -47,6 +49,8 @@ class RiskLimits:
     drawdown: float = 0.10
     single_trade_loss: float = 0.01
     rejects_in_a_row: int = 5
+    auto_reset: Collection[str] = ("daily_loss",)
+    reset_margin: float = 0.25
     commission_per_share: Decimal = Decimal("0.005")
     commission_minimum: Decimal = Decimal("1.00")
     commission_max_fraction: float = 0.01
@@ -70,6 +74,7 @@ class RiskLimits:
             "daily_loss",
             "drawdown",
             "single_trade_loss",
+            "reset_margin",
             "commission_max_fraction",
         ):
             if not 0.0 <= getattr(self, name) <= 1.0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
@@ -114,7 +114,8 @@ class RiskState:
     quote, last_close, tick_size, adv (shares a day), shortable: of the order's symbol. adv may stay
     unknown: then the largest order value alone bounds the order.
     plan_target: signed shares that the plan wants of the symbol; None for an order outside a plan.
-    tripped: breakers that are latched. worst_trade_loss: largest realised loss of one trade in the
+    tripped: breakers that are latched. acknowledged: of those that a person reset, the value at
+        which that was done. worst_trade_loss: largest realised loss of one trade in the
     session, 0 if there is none. data_age_sessions: sessions since the newest bar.
     known_refs: refs of every order that this state accounts for, finished ones included. An order
         that is approved and not sent yet counts as working.
@@ -144,6 +145,7 @@ class RiskState:
     known_refs: AbstractSet[str]
     shortable: bool | None = None
     frozen: AbstractSet[str] = frozenset()
+    acknowledged: Mapping[BreakerKind, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("equity", "equity_at_start", "peak_equity", "cash", "worst_trade_loss"):

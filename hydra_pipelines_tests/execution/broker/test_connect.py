@@ -8,12 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from hydra_pipelines.execution.broker.client import TwsClient
-from hydra_pipelines.execution.broker.gateway import (
-    LIVE_PORTS,
-    BrokerGateway,
-    Endpoint,
-    GuardRefused,
-)
+from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
+from hydra_pipelines.execution.broker.guard import LIVE_PORTS, GuardRefused
 from hydra_pipelines.execution.broker.messages import BrokerError
 from hydra_pipelines.execution.broker.windows import QuietHours, Window
 from hydra_pipelines.execution.risk.gate import RiskGate
@@ -129,7 +125,7 @@ def test_a_live_account_in_the_settings_is_refused_before_a_socket_is_opened():
         ("DU1", ACCOUNT, "does not report account DU7"),
         ("DU1,DU2", "", "manages DU1, DU2: say which"),
         ("U123", "", "live account U123"),
-        (f"U123,{ACCOUNT}", "", "say which"),
+        (f"U123,{ACCOUNT}", ACCOUNT, "live account U123"),
     ],
 )
 def test_an_account_that_does_not_fit(accounts: str, wanted: str, says: str):

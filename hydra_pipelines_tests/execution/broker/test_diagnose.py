@@ -18,6 +18,7 @@ from hydra_pipelines.execution.broker.diagnose import Finding, OrderTrial, diagn
 from hydra_pipelines.execution.broker.gateway import Endpoint
 from hydra_pipelines.execution.broker.windows import QuietHours, Window
 from hydra_pipelines.execution.risk.limits import RiskLimits
+from hydra_pipelines.execution.risk.state import BreakerKind
 from hydra_pipelines.sessions import Calendar
 from hydra_pipelines_tests.execution.broker.scripted import (
     ACCOUNT,
@@ -106,7 +107,7 @@ def test_against_the_stand_in_gateway(tmp_path: Path):
             Server(greeting=[error(-1, 326)], hang_up="after the greeting"),
             "set another IBKR_CLIENT_ID",
         ),
-        (Server(accounts="U1"), "correct IBKR_ACCOUNT"),
+        (Server(accounts="U1"), "log it in to a paper account"),
         (Server(accounts="DU1"), "does not report account DU7"),
     ],
 )
@@ -165,11 +166,21 @@ def test_what_goes_wrong_after_it(
     assert says in found.detail
 
 
-def test_the_gate_has_its_say():
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kill_switch": True}, "kill_switch"),
+        ({"agent_paused": True}, "breaker_agent_paused"),
+        ({"tripped": {BreakerKind.DRAWDOWN}}, "breaker_drawdown"),
+        ({"halted": lambda: True}, "the kill switch is on"),
+    ],
+)
+def test_the_gate_has_its_say(change: dict[str, Any], says: str):
     with broker_like(Server()) as server:
-        found = last(server, dataclasses.replace(TRIAL, kill_switch=True))
+        *before, found = diagnose(endpoint(server), trial=dataclasses.replace(TRIAL, **change))
+        assert all(finding.ok for finding in before)
         assert (found.ok, server.of(PLACE)) == (False, [])
-    assert "kill_switch" in found.detail
+    assert says in found.detail
 
 
 def test_delayed_data_are_found_and_what_follows_from_it_is_said():

@@ -26,6 +26,7 @@ from hydra_pipelines.execution.orders.follow import Follower
 from hydra_pipelines.execution.orders.manager import OrderManager, WorkSettings
 from hydra_pipelines.execution.orders.outcome import ExecutionReport
 from hydra_pipelines.execution.orders.review import MarketFacts
+from hydra_pipelines.execution.orders.sender import Sender
 from hydra_pipelines.execution.risk.gate import RiskGate
 from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.ledger import accounts, decisions
@@ -102,7 +103,8 @@ class Shop:
 
     @contextmanager
     def broker(self, limits: RiskLimits | None = None, **changes: Any) -> Iterator[BrokerGateway]:
-        with BrokerGateway(self.endpoint(**changes), RiskGate(limits or RiskLimits())) as broker:
+        gate = RiskGate(limits or RiskLimits(), halted=lambda: self.control.kill_switch)
+        with BrokerGateway(self.endpoint(**changes), gate) as broker:
             yield broker
 
     def manager(self, broker: BrokerGateway, run_id: str = "run", **work: Any) -> OrderManager:
@@ -110,6 +112,7 @@ class Shop:
             "start": time(9, 35),
             "work_minutes": 30,
             "collar": 0.005,
+            "routing": "market",
             "grace_s": 0.05,
         }
         return OrderManager(
@@ -250,7 +253,7 @@ KILL_POINTS: Mapping[str, Callable[[], None]] = {
     "after the intents": lambda: _after(OrderBook, "open"),
     "announced, nothing written": lambda: _before(BrokerGateway, "submit"),
     "one of two written": lambda: _before(BrokerGateway, "submit", nth=2),
-    "all written, nothing heard": lambda: _before(Follower, "follow", nth=2),
+    "all written, nothing heard": lambda: _after(Sender, "send"),
     "between partial fills": lambda: _after(Follower, "collect", nth=4),
     "before the plan is done": lambda: _before(OrderManager, "_settle"),
 }
