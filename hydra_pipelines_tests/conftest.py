@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +94,14 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
 
     with trade_a_year(tmp_path_factory.mktemp("a year")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def versions_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A desk's folder whose strategies have several versions; tests work on copies of it."""
+    from hydra_pipelines_tests.day.versions import make_versions
+
+    return make_versions(tmp_path_factory.mktemp("versions") / "my desk")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

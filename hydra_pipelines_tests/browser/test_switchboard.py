@@ -27,7 +27,7 @@ from hydra_pipelines.day.showing import list_models
 from hydra_pipelines.defs.instance import prepare_home
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions
-from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of, make_versions
+from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -59,10 +59,12 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(
+    versions_made: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     """An MLflow server and the Dagster daemon, on a desk with predictions of the session due."""
     folder = tmp_path_factory.mktemp("switchboard")
-    desk = copy_of(make_versions(folder / "made"), folder / "desk")
+    desk = copy_of(versions_made, folder / "desk")
     day.make_predictions(desk, desk.next_session_due(), "test")
     home = prepare_home(desk)
     environment = {

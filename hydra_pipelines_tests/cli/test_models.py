@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from hydra_pipelines.desk import Desk
-from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of, make_versions
+from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of
 from hydra_pipelines_tests.desks import OK, REFUSED, USAGE, CommandLine, shut_down
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    folder = tmp_path_factory.mktemp("models")
-    return copy_of(make_versions(folder / "made"), folder / "my desk")
+def desk(versions_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return copy_of(versions_made, tmp_path_factory.mktemp("models") / "my desk")
 
 
 @pytest.fixture(scope="module")

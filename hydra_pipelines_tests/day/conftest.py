@@ -8,7 +8,7 @@ import pytest
 
 from hydra_pipelines.desk import Desk
 from hydra_pipelines_tests.day.shop_desk import ShopDesk
-from hydra_pipelines_tests.day.versions import copy_of, make_versions
+from hydra_pipelines_tests.day.versions import copy_of
 from hydra_pipelines_tests.execution.orders.conftest import home, shop, shops
 from hydra_pipelines_tests.execution.orders.workshop import Shop
 
@@ -18,12 +18,6 @@ __all__ = ["home", "shop", "shops"]
 @pytest.fixture
 def desk(shop: Shop) -> ShopDesk:
     return ShopDesk(shop)
-
-
-@pytest.fixture(scope="session")
-def versions_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A desk's folder as `make_versions` leaves it; not to be changed."""
-    return make_versions(tmp_path_factory.mktemp("versions") / "my desk")
 
 
 @pytest.fixture

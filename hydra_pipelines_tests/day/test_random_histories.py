@@ -18,13 +18,14 @@ import pytest
 
 from hydra_pipelines import day
 from hydra_pipelines.day.champions import words_of
+from hydra_pipelines.day.promotion import Moved
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions, promotions
 from hydra_pipelines.ledger.store import Transaction
 from hydra_pipelines.models.registry import RegistryError
 from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of
 
-HISTORIES, STEPS = 100, 4
+HISTORIES, STEPS = 100, 3
 WRITES = ("set_registered_model_alias", "delete_registered_model_alias")
 
 
@@ -77,12 +78,20 @@ def steps(desk: Desk, fuse: Fuse, drawn: random.Random) -> dict[str, Callable[[s
         versions = desk.registry.versions(strategy)
         return drawn.choice(versions) if versions else None
 
+    def told(moved: Moved, kind: str) -> None:
+        with desk.ledger.transaction() as tx:
+            (last,) = promotions.history(tx, moved.strategy_id, limit=1)
+        if moved.changed:
+            assert (last["kind"], last["actor"]) == (kind, "user:ada")
+        assert last["to_version"] == moved.to_version
+
     def promote(strategy: str) -> None:
-        day.promote(desk, strategy, some(strategy), actor="user:ada", reason="better")
+        moved = day.promote(desk, strategy, some(strategy), actor="user:ada", reason="better")
+        told(moved, "promoted")
 
     def rollback(strategy: str) -> None:
         to = drawn.choice([None, some(strategy)])
-        day.rollback(desk, strategy, to, actor="user:ada", reason="worse")
+        told(day.rollback(desk, strategy, to, actor="user:ada", reason="worse"), "rolled_back")
 
     def move_by_hand(strategy: str) -> None:
         alias = drawn.choice(["champion", "champion", "challenger", "previous"])
@@ -94,7 +103,12 @@ def steps(desk: Desk, fuse: Fuse, drawn: random.Random) -> dict[str, Callable[[s
     def drop(strategy: str) -> None:
         client().delete_registered_model_alias(strategy, "champion")
 
+    def by_hand() -> int:
+        with desk.ledger.transaction() as tx:
+            return sum(row["actor"] == "user:unknown" for row in promotions.history(tx))
+
     def crash(strategy: str) -> None:
+        another_hand, before = False, by_hand()
         fuse.left, fuse.after = drawn.randrange(8), drawn.random() < 0.5
         try:
             drawn.choice([promote, rollback, lambda _: day.look_at_registry(desk)])(strategy)
@@ -102,9 +116,12 @@ def steps(desk: Desk, fuse: Fuse, drawn: random.Random) -> dict[str, Callable[[s
             if drawn.random() < 0.3:
                 # Another hand in the registry before anybody looks.
                 fuse.left = None
+                another_hand = True
                 move_by_hand(strategy)
         finally:
             fuse.left = None
+        day.look_at_registry(desk)
+        assert another_hand or by_hand() == before, "what the desk moved is never called a hand's"
 
     return {
         "promote": promote,
@@ -169,4 +186,4 @@ def test_the_history_explains_the_alias_and_names_what_predicts(
                             assert type(error).__module__.startswith("mlflow"), repr(error)
                     day.renew_predictions(desk)
                     check(desk, due)
-    assert crashes > 10
+    assert crashes > 5

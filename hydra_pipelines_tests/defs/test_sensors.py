@@ -16,16 +16,11 @@ from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions
 from hydra_pipelines.ledger.store import exclusive
 from hydra_pipelines.settings import load_settings
-from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of, make_versions
+from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of
 from hydra_pipelines_tests.ledger import builders
 
 # Dagster's own, of its own parts.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
-
-
-@pytest.fixture(scope="module")
-def versions_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_versions(tmp_path_factory.mktemp("sensors") / "my desk")
 
 
 @pytest.fixture

@@ -164,6 +164,8 @@ class OrderManager:
             self._settle(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
+        # Said again by every later run: the one that found it out may not have lived to say it.
+        self._say_what_is_left(plan, plan["rows"])
         return make_report(plan, self.book.orders.values(), self.notes, self.sender.sent)
 
     def reconcile(self, execution_session: date) -> None:
@@ -246,7 +248,6 @@ class OrderManager:
             if not waits:
                 break
             self.clock.wait_until(max(now, min(*waits, now + tick)))
-        self._say_what_is_left(plan, rows)
 
     def orders_of(self, plan: Row, row: Row) -> list[BookedOrder]:
         """Every order that a row of the plan has led to, oldest first: the de-duplication."""

@@ -18,9 +18,10 @@ from hydra_pipelines.execution.orders.intents import NoPrice, on_grid
 @dataclass(frozen=True)
 class Patience:
     """patience_s: seconds at the first price. steps: how many toward the far touch after that, each
-    standing for step_s seconds, the last one for as long as the order is worked. max_slippage_bps: of the arrival price, which no limit goes beyond.
-    rest_at: where it starts, between the touches or at the near one. cross: how far the last step
-    reaches beyond the far touch, as a share of it, for more shares than are shown there."""
+    standing for step_s seconds, the last one for as long as the order is worked. max_slippage_bps:
+    of the arrival price, which no limit goes beyond. rest_at: where it starts, between the touches
+    or at the near one. cross: how far the last step reaches beyond the far touch, as a share of it,
+    for more shares than are shown there."""
 
     patience_s: float = 300.0
     steps: int = 4
