@@ -59,9 +59,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(
-    versions_made: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+def running(versions_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An MLflow server and the Dagster daemon, on a desk with predictions of the session due."""
     folder = tmp_path_factory.mktemp("switchboard")
     desk = copy_of(versions_made, folder / "desk")

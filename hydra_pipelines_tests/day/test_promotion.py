@@ -14,7 +14,12 @@ from hydra_pipelines import api, day
 from hydra_pipelines.day.showing import list_models
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions
-from hydra_pipelines.models.registry import INFERENCE_FILE, ArtifactMismatch, RegistryUnavailable
+from hydra_pipelines.models.registry import (
+    INFERENCE_FILE,
+    ArtifactMismatch,
+    NoSuchVersion,
+    RegistryUnavailable,
+)
 from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE
 from hydra_pipelines_tests.ledger import builders
 
@@ -98,7 +103,9 @@ def test_a_rollback_that_does_not_hold_is_not_called_done(
         return drop(ref, recorded)
 
     monkeypatch.setattr(desk.registry, "load_inference", broken)
-    with pytest.raises(day.PromotionError, match=r"set back to version 1, and then: .*disk is fail"):
+    with pytest.raises(
+        day.PromotionError, match=r"set back to version 1, and then: .*disk is fail"
+    ):
         day.rollback(desk, RIDGE, actor="user:bob", reason="worse")
 
 
@@ -131,7 +138,7 @@ def test_predictions_that_orders_were_made_from_stay(desk: Desk) -> None:
 def test_nothing_that_can_not_predict_is_promoted(desk: Desk) -> None:
     before = aliases(desk), last_move(desk)
     for version, error in ((99, "no version 99"), (None, "no challenger")):
-        with pytest.raises((day.PromotionError, Exception), match=error):
+        with pytest.raises((day.PromotionError, NoSuchVersion), match=error):
             day.promote(desk, RIDGE, version, actor="user:ada", reason="x")
     with pytest.raises(day.PromotionError, match="no strategy 'HYP-1'"):
         day.promote(desk, "HYP-1", 1, actor="user:ada", reason="x")

@@ -41,18 +41,17 @@ def points(bench: Workbench) -> Points:
 
 
 def spread(points: Points) -> list[Case]:
-    """Each kind on one of the routes that have it, and commits on all of them."""
+    """Each kind, on one of the routes that have it."""
     chosen = []
     for number, kind in enumerate(KINDS):
         routes = [r for r, some in points.items() if any(point.kind == kind for point in some)]
         chosen.append((routes[number % len(routes)], kind))
-    chosen += [(route, "ledger commit") for route in points]
     out = []
     for number, (route, kind) in enumerate(chosen):
         of_kind = [point for point in points[route] if point.kind == kind]
         kill = of_kind[len(of_kind) * (number + 1) // (len(chosen) + 1)]
-        # Each other one dies a second time, while it reconciles.
-        kills = (kill, Kill("", 5 + 2 * number)) if number % 2 else (kill,)
+        # Each third one dies a second time, while it reconciles.
+        kills = (kill, Kill("", 5 + 2 * number)) if number % 3 == 1 else (kill,)
         out.append(Case(route, kills=kills, pause_s=matrix.PAUSES_S[number % 3]))
     return out
 
@@ -72,7 +71,7 @@ def test_a_killed_run_is_picked_up_wherever_it_died(bench: Workbench, points: Po
     assert {case.kills[0].kind for case in cases} == set(KINDS)
     played = [bench.play(case) for case in cases]
     assert all(one.died for one in played), [one.case.name for one in played if not one.died]
-    assert sum(one.died > 1 for one in played) > 5, "restarted runs are to die too"
+    assert sum(one.died > 1 for one in played) > 3, "restarted runs are to die too"
     assert not [(one.case.name, one.wrong) for one in played if one.wrong]
     assert {one.case.kills[0].side for one in played} == {"before", "after"}
 
