@@ -138,7 +138,9 @@ def resolve(desk: Desk, seen: Evidence, outcome: Outcome, actor: str, run_id: st
         if outcome.fate is Fate.NEVER_ARRIVED:
             book.note([OrderEvent(ref, Kind.NEVER_ARRIVED, now, by)])
         elif not order.view.final:
-            book.note([OrderEvent(ref, Kind.CANCELLED, now, by)])
+            # Whatever number of shares the broker told of when it ended.
+            filled = {"filled": book.orders[ref].view.filled}
+            book.note([OrderEvent(ref, Kind.CANCELLED, now, {**by, **filled})])
         book.commit(intent["execution_session"])
         with desk.ledger.transaction() as tx:
             audit.log(

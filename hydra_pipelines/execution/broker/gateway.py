@@ -384,7 +384,7 @@ class BrokerGateway:
                         self._refs[about.order_id] = about.order_ref
                     return about.order_ref
                 return self._refs_by_perm_id.get(about.perm_id, "")
-            case OrderStatus(order_id, perm_id, client_id, _):
+            case OrderStatus(order_id, perm_id, client_id):
                 if perm_id in self._refs_by_perm_id:
                     return self._refs_by_perm_id[perm_id]
                 mine = client_id == self.endpoint.client_id

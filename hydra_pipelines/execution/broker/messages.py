@@ -168,6 +168,8 @@ class OrderStatus:
     perm_id: int
     client_id: int
     status: str
+    filled: int = 0
+    """Shares filled by then. Executions are the truth; more than they tell of is a doubt."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@
 
 Executions are the truth for quantity: an order is filled when they add up to it, whatever the
 broker's status messages say, and a fill that comes after a cancellation still counts. An order
-that the broker ended stays ended, whatever acknowledgement comes late. That one never got there
+that the broker ended stays ended, whatever acknowledgement comes late; but while it says that more
+was filled than its executions tell of, the order is unknown. That one never got there
 is our own conclusion only, so a word of the broker about it takes it back.
 """
 
@@ -100,6 +101,7 @@ def fold(quantity: int, events: Iterable[OrderEvent]) -> OrderView:
     state = State.PENDING
     fills: dict[str, tuple[int, int]] = {}
     cancel_requested = False
+    told = 0
     reason = ""
     for event in events:
         kind, details = event.kind, event.details
@@ -116,6 +118,7 @@ def fold(quantity: int, events: Iterable[OrderEvent]) -> OrderView:
         elif kind in (Kind.CANCELLED, Kind.REJECTED):
             if state not in _ENDED:
                 state = State(kind.value)
+            told = details.get("filled", told)
             reason = str(details.get("text", reason))
         elif kind is Kind.SENDING:
             if state is State.PENDING:
@@ -134,6 +137,9 @@ def fold(quantity: int, events: Iterable[OrderEvent]) -> OrderView:
     filled = sum(shares for _, shares in fills.values())
     if filled >= quantity and fills:
         state = State.FILLED
+    elif state in _ENDED and filled < told:
+        state = State.UNKNOWN
+        reason = f"ended with {told} shares filled, of which executions tell {filled}"
     return OrderView(state, filled, filled > quantity, cancel_requested, reason)
 
 
@@ -141,6 +147,14 @@ def heard_of(events: Iterable[OrderEvent]) -> bool:
     """Whether the broker has ever acknowledged the order: then it did arrive."""
     return any(e.kind in (Kind.SUBMITTED, Kind.FILL, Kind.CANCELLED, Kind.REJECTED) for e in events)
 
+
+def doubt_is_written(events: Iterable[OrderEvent]) -> bool:
+    """Whether the last word on the order's state is that it is unknown."""
+    words = [e.kind for e in events if e.kind in _WORDS]
+    return bool(words) and words[-1] is Kind.UNKNOWN
+
+
+_WORDS = frozenset({Kind(state.value) for state in State if state is not State.FILLED})
 
 # The order is refused for certain. Other codes (10349, 399, 404 ...) may come with an order that
 # goes on to fill.
@@ -155,8 +169,8 @@ def translate(raw: RawEvent, order_ref: str, at: datetime) -> OrderEvent | None:
     match raw:
         case OrderOpened(order):
             return _by_status(order_ref, at, order.status, order.perm_id)
-        case OrderStatus(perm_id=perm_id, status=status):
-            return _by_status(order_ref, at, status, perm_id)
+        case OrderStatus(perm_id=perm_id, status=status, filled=filled):
+            return _by_status(order_ref, at, status, perm_id, filled)
         case Executed(execution):
             return OrderEvent(
                 order_ref,
@@ -178,9 +192,12 @@ def translate(raw: RawEvent, order_ref: str, at: datetime) -> OrderEvent | None:
     return None
 
 
-def _by_status(order_ref: str, at: datetime, status: str, perm_id: int) -> OrderEvent:
+def _by_status(
+    order_ref: str, at: datetime, status: str, perm_id: int, filled: int | None = None
+) -> OrderEvent:
     if status in _CANCELLED:
-        return OrderEvent(order_ref, Kind.CANCELLED, at, {"perm_id": perm_id})
+        told = {} if filled is None else {"filled": filled}
+        return OrderEvent(order_ref, Kind.CANCELLED, at, {"perm_id": perm_id, **told})
     if status in _ACKNOWLEDGED:
         return OrderEvent(order_ref, Kind.SUBMITTED, at, {"perm_id": perm_id})
     # PendingSubmit, PendingCancel, Inactive: said on the way, and nothing is decided yet.

@@ -247,7 +247,7 @@ class Wrapper:
         self,
         order_id: int,
         status: str,
-        _filled: float,
+        filled: float,
         _remaining: float,
         _average: float,
         perm_id: int,
@@ -256,7 +256,7 @@ class Wrapper:
         client_id: int,
         *_rest: Any,
     ) -> None:
-        self.events.append(OrderStatus(order_id, perm_id, client_id, status))
+        self.events.append(OrderStatus(order_id, perm_id, client_id, status, round(filled)))
 
     def execDetails(self, request_id: int, contract: Any, execution: Any) -> None:
         row = Execution(

@@ -13,7 +13,14 @@ from decimal import Decimal
 from typing import Any
 
 from hydra_pipelines.execution.broker.messages import Execution
-from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, OrderView, State, fold
+from hydra_pipelines.execution.broker.order_state import (
+    Kind,
+    OrderEvent,
+    OrderView,
+    State,
+    doubt_is_written,
+    fold,
+)
 from hydra_pipelines.execution.fills import journal_row
 from hydra_pipelines.ledger import audit, orders, trades
 from hydra_pipelines.ledger.audit import AuditEvent
@@ -221,8 +228,10 @@ def _is_news(order: BookedOrder, event: OrderEvent) -> bool:
             and e.details["correction"] >= event.details["correction"]
             for e in order.events
         )
+    if event.kind is Kind.UNKNOWN:
+        return not doubt_is_written(order.events)
     before, after = order.view, fold(order.intent["quantity"], [*order.events, event])
-    if event.kind in (Kind.SUBMITTED, Kind.CANCELLED, Kind.REJECTED, Kind.UNKNOWN):
+    if event.kind in (Kind.SUBMITTED, Kind.CANCELLED, Kind.REJECTED):
         # The broker repeats itself; what changes nothing is no news.
         return before.state is not after.state
     return event.kind is not Kind.NOTICE or before.reason != after.reason

@@ -22,6 +22,7 @@ from hydra_pipelines.execution.broker.order_state import (
     Kind,
     OrderEvent,
     State,
+    doubt_is_written,
     fold,
     heard_of,
     translate,
@@ -118,7 +119,8 @@ def _standing(
             return [event(Kind.CANCELLED, "gone at the broker, position agrees")]
         return [event(Kind.NEVER_ARRIVED, "not known to the broker, position agrees")]
     if view.state is State.UNKNOWN:
-        return []
+        # Also where it follows from what the broker said: others read the last word only.
+        return [] if doubt_is_written(events) else [event(Kind.UNKNOWN, view.reason)]
     agreement = "agrees with" if position_agrees else "differs from"
     text = f"the broker does not show it; position {agreement} the journal's"
     return [event(Kind.UNKNOWN, text)]

@@ -196,3 +196,17 @@ def test_status_10349_and_then_a_fill_is_a_fill():
     events = [e for raw in raws if (e := translate(raw, REF, AT)) is not None]
     view = fold(30, [*SENT, *events])
     assert (view.state, view.filled) == (State.FILLED, 30)
+
+
+def test_an_end_that_tells_of_more_shares_than_its_executions_is_a_doubt() -> None:
+    """Executions that the broker has forgotten: cancelled with ten shares filled, none told."""
+    status = translate(OrderStatus(5, 77, 17, "Cancelled", filled=10), REF, AT)
+    assert status is not None
+    sent = [OrderEvent(REF, Kind.SENDING, AT), OrderEvent(REF, Kind.SUBMITTED, AT), status]
+    doubtful = fold(100, sent)
+    assert doubtful.state is State.UNKNOWN and not doubtful.final
+    assert "10 shares filled, of which executions tell 0" in doubtful.reason
+    fill = {"exec_key": "a", "correction": 1, "quantity": 10, "price": "50", "perm_id": 77}
+    assert fold(100, [*sent, OrderEvent(REF, Kind.FILL, AT, fill)]).state is State.CANCELLED
+    said_by_a_person = OrderEvent(REF, Kind.CANCELLED, AT, {"filled": 0})
+    assert fold(100, [*sent, said_by_a_person]).state is State.CANCELLED
