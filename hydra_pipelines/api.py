@@ -216,7 +216,7 @@ def risk(desk: Desk, denials: int = 10) -> Row:
                 "data_age_sessions": rows.value(
                     # A refusal before any review has no state.
                     "SELECT (inputs ->> '$.state.data_age_sessions')::INTEGER FROM risk_decisions "
-                    "WHERE inputs -> '$.state' IS NOT NULL ORDER BY occurred_at DESC LIMIT 1"
+                    "WHERE (inputs -> '$.state') IS NOT NULL ORDER BY occurred_at DESC LIMIT 1"
                 ),
             }
             if account:

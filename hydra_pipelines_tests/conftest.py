@@ -89,7 +89,7 @@ def traded_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradedDesk
 
 @pytest.fixture(scope="session")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
-    """A desk that traded 250 sessions of the sample; made once, in a minute. Only look at it."""
+    """A desk that traded a year of the sample, or its beginning; made once. Only look at it."""
     from hydra_pipelines_tests.scenarios.year import trade_a_year
 
     with trade_a_year(tmp_path_factory.mktemp("a year")) as made:

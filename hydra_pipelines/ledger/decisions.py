@@ -63,7 +63,7 @@ def trial_sharpes(rows: Rows, strategy_id: str) -> dict[int, float]:
     """Annualised Sharpe ratio out of sample of every version ever trained, by version."""
     found = rows.query(
         "SELECT version, CAST(metrics ->> '$.sharpe' AS DOUBLE) AS sharpe FROM model_versions "
-        "WHERE strategy_id = ? AND metrics ->> '$.sharpe' IS NOT NULL",
+        "WHERE strategy_id = ? AND (metrics ->> '$.sharpe') IS NOT NULL",
         [strategy_id],
     )
     return {row["version"]: row["sharpe"] for row in found}

@@ -132,7 +132,7 @@ def row(
         adv = slippage.assumed_adv_usd / price
     if not sigma >= 0:
         sigma = slippage.assumed_sigma_daily
-    impact = slippage.y * sigma * math.sqrt(quantity / adv)
+    impact = slippage.y * (10_000.0 * sigma * math.sqrt(quantity / adv))
     current = (name.position + name.working) * name.price
     shares = [float(values[i]) for values in inputs.targets.shares]
     return Order(
@@ -146,7 +146,7 @@ def row(
         target_quantity=(name.high if name.change > 0 else name.low) + name.change,
         reference_price=name.price,
         notional=quantity * name.price,
-        predicted_slippage_bps=slippage.half_spread_bps + 10_000 * impact,
+        predicted_slippage_bps=slippage.half_spread_bps + slippage.beyond_spread_bps + impact,
         strategies=tuple(
             (strategy, share)
             for strategy, share in zip(inputs.targets.strategy_ids, shares, strict=True)

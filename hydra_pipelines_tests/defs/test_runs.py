@@ -30,6 +30,9 @@ Run = dg.ExecuteInProcessResult
 # Dagster's own, of its own parts.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
+BY_THE_FILLS = {"model_calibrated", "fills_as_predicted"}
+"""Checks whose outcome depends on what other tests have traded on the shared desk."""
+
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
@@ -192,9 +195,12 @@ def test_a_dry_run_shows_every_step_and_sends_nothing(traded_desk: TradedDesk) -
     assert metadata["account"]["equity"] == float(curve[-1]["equity"])
     assert metadata["account"]["equity_curve"].startswith("![Equity (USD)](data:image/svg+xml")
     checks = {check.check_name: check.passed for check in run.get_asset_check_evaluations()}
-    assert checks == dict.fromkeys(
-        ["quality", "every_strategy_predicts", "limits", "no_unknown_orders",
-         "journal_equals_broker"], True,
+    assert checks.keys() >= BY_THE_FILLS
+    assert {name: passed for name, passed in checks.items() if name not in BY_THE_FILLS} == (
+        dict.fromkeys(
+            ["quality", "every_strategy_has_a_champion", "every_strategy_predicts", "limits",
+             "no_unknown_orders", "journal_equals_broker", "pnl_identity"], True,
+        )
     )  # fmt: skip
 
 
@@ -220,7 +226,11 @@ def test_a_strategy_that_cant_predict_is_a_warning_and_the_others_go_on(
     monkeypatch.setattr(day, "make_predictions", without_one)
     run = execute(settings, dry_run="true")
     assert run.success
-    (failed,) = [check for check in run.get_asset_check_evaluations() if not check.passed]
+    (failed,) = [
+        check
+        for check in run.get_asset_check_evaluations()
+        if not check.passed and check.check_name not in BY_THE_FILLS
+    ]
     assert failed.check_name == "every_strategy_predicts"
     assert failed.severity is dg.AssetCheckSeverity.WARN
     assert failed.description == "HYP-2026-001: its file is gone"

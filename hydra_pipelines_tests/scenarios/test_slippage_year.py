@@ -15,7 +15,9 @@ from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.ledger import calibrations
 from hydra_pipelines.monitoring.reconciliation import SlippageReport, comparable, line
 from hydra_pipelines.settings import load_settings
-from hydra_pipelines_tests.scenarios.year import Year
+from hydra_pipelines_tests.scenarios.year import FULL, Year
+
+pytestmark = pytest.mark.skipif(not FULL, reason="needs the whole year: make year")
 
 WHO = {"actor": "user:x", "reason": "after a year"}
 

@@ -5,6 +5,7 @@ Here belongs making it. The fixture `year` is in the root conftest, for every ro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from hydra_pipelines.paper_gateway.launch import find_running
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.scenarios.days import Day, run_day
 
-SESSIONS = 250
+FULL = bool(os.environ.get("FULL_YEAR"))
+SESSIONS = 250 if FULL else 70
+"""`make year` trades all of it, the suite its beginning: a little more than a rolling window."""
 
 
 @dataclass(frozen=True)
