@@ -102,7 +102,7 @@ class _Progress(logging.Handler):
         elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
             seconds = time.perf_counter() - self._started.pop(step, time.perf_counter())
             mark = "ok" if kind == "STEP_SUCCESS" else "FAILED"
-            say(f"  {step:<18} {mark:<6} {seconds:6.2f} s")
+            say(f"  {step:<24} {mark:<6} {seconds:6.2f} s")
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.event_specific_data
             if not check.passed:

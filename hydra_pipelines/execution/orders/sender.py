@@ -390,7 +390,7 @@ class Sender:
             for symbol, row in known.items()
         }
         found = {}
-        for symbol in rows.keys() - out.keys():
+        for symbol in [symbol for symbol in rows if symbol not in out]:
             reply = self._broker.contract(symbol)
             if isinstance(reply, Known):
                 found[symbol] = reply.value
