@@ -58,9 +58,9 @@ def test_status_agrees_with_positions_trades_and_the_venue(traded_desk: TradedDe
         spent += trade["quantity"] * Decimal(trade["price"]) + Decimal(trade["commission"])
     assert bought == held
     assert Decimal(truth["cash"]) == Decimal("1000000.00") - spent
-    # A new price is one more message of the same order.
-    messages = traded_desk.messages["messages"]
-    assert len({message["order_ref"] for message in messages}) == len(truth["orders"])
+    # A new price is one more message with the id of the same order.
+    placed = {m["order_id"] for m in traded_desk.messages["messages"] if m["kind"] == "placeOrder"}
+    assert placed == {order["order_id"] for order in truth["orders"]}
     assert len(truth["orders"]) == traded_desk.status["last_cycle"]["orders"]
 
 

@@ -213,14 +213,14 @@ def test_a_strategy_that_cant_predict_is_a_warning_and_the_others_go_on(
     def without_one(*arguments: Any) -> Any:
         from hydra_pipelines.models import registry
 
-        def refuse(self: Any, strategy_id: str) -> Any:
-            if strategy_id == "HYP-2026-001":
-                raise registry.RegistryError("its file is gone")
-            return champion(self, strategy_id)
+        def refuse(self: Any, ref: Any, *rest: Any) -> Any:
+            if ref.strategy_id == "HYP-2026-001":
+                raise registry.ArtifactMissing("its file is gone")
+            return load(self, ref, *rest)
 
-        champion = registry.Registry.require_champion
+        load = registry.Registry.load_inference
         with monkeypatch.context() as patch:
-            patch.setattr(registry.Registry, "require_champion", refuse)
+            patch.setattr(registry.Registry, "load_inference", refuse)
             return original(*arguments)
 
     monkeypatch.setattr(day, "make_predictions", without_one)
@@ -233,7 +233,9 @@ def test_a_strategy_that_cant_predict_is_a_warning_and_the_others_go_on(
     ]
     assert failed.check_name == "every_strategy_predicts"
     assert failed.severity is dg.AssetCheckSeverity.WARN
-    assert failed.description == "HYP-2026-001: its file is gone"
+    assert failed.description is not None
+    assert failed.description.startswith("HYP-2026-001: ")
+    assert "its file is gone" in failed.description
 
 
 def test_the_session_due_follows_the_one_that_was_traded(traded_desk: TradedDesk) -> None:
