@@ -165,7 +165,7 @@ class OrderManager:
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
         # Said again by every later run: the one that found it out may not have lived to say it.
-        self._say_what_is_left(plan, plan["rows"])
+        self._say_how_it_ended(plan)
         return make_report(plan, self.book.orders.values(), self.notes, self.sender.sent)
 
     def reconcile(self, execution_session: date) -> None:
@@ -306,8 +306,13 @@ class OrderManager:
         adv = facts.adv if facts else None
         return choose_route(row["symbol"], row["quantity"], adv, self.work.rule)
 
-    def _say_what_is_left(self, plan: Row, rows: Sequence[Row]) -> None:
-        for row in rows:
+    def _say_how_it_ended(self, plan: Row) -> None:
+        """Rows that got fewer shares than they asked for, and orders that got more."""
+        for order in self.book.orders.values():
+            if order.intent["plan_id"] == plan["plan_id"] and order.view.overfilled:
+                filled, wanted = order.view.filled, order.intent["quantity"]
+                self._note(f"{order.intent['symbol']}: {filled} shares filled of {wanted} ordered")
+        for row in plan["rows"]:
             orders = _there(self.orders_of(plan, row))
             filled = sum(order.view.filled for order in orders)
             sliced = any(order.intent["slice"] for order in orders)
@@ -324,10 +329,6 @@ class OrderManager:
         self.reconcile(plan["execution_session"])
         if working := self._working(plan):
             self.follower.cancel(working, plan["execution_session"])
-        for order in self.book.orders.values():
-            if order.intent["plan_id"] == plan["plan_id"] and order.view.overfilled:
-                filled, wanted = order.view.filled, order.intent["quantity"]
-                self._note(f"{order.intent['symbol']}: {filled} shares filled of {wanted} ordered")
         with self.ledger.transaction() as tx:
             missing = trades.missing_commissions(tx, self.broker.account_id)
         if missing:
