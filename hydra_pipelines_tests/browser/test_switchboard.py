@@ -128,6 +128,7 @@ def wait_for(url: str, log: Path) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.skipif(CHROMIUM is not None, reason="the browser shows the same, and more")
 def test_a_move_over_the_servers_api_is_followed(
     running: Running, record_property: Callable[[str, object], None]
 ) -> None:
