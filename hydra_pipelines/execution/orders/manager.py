@@ -403,5 +403,4 @@ def _child(order: BookedOrder) -> Child:
         filled=view.filled,
         state=view.state,
         decided_at=intent["arrival_at"],
-        arrival=intent["arrival_price"],
     )

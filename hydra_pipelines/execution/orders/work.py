@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from hydra_pipelines.execution.broker.order_state import State
 from hydra_pipelines.execution.orders.patience import Patience
@@ -22,7 +21,7 @@ NEVER_THERE = frozenset({State.NEVER_SENT, State.NEVER_ARRIVED})
 
 @dataclass(frozen=True)
 class Child:
-    """One order of the row. decided_at: when it was decided; arrival: the row's arrival price."""
+    """One order of the row. decided_at: when it was decided."""
 
     ref: str
     slice: int
@@ -30,7 +29,6 @@ class Child:
     filled: int
     state: State
     decided_at: datetime
-    arrival: Decimal
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Send:
-    """A new order. step: of its patience, always the first; None for a marketable limit."""
+    """A new order. patient: worked with limit-patience, else a marketable limit."""
 
     quantity: int
     slice: int

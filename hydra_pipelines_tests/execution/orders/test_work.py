@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -64,9 +63,7 @@ class Market:
                     assert quantity > 0
                     assert all(c.state in (State.FILLED, State.CANCELLED) for c in self.children)
                     self.children.append(
-                        Child(
-                            f"{slice_}", slice_, quantity, 0, State.SUBMITTED, self.now, Decimal(50)
-                        )
+                        Child(f"{slice_}", slice_, quantity, 0, State.SUBMITTED, self.now)
                     )
                 case Cancel():
                     self._change(state=State.CANCELLED)
@@ -137,7 +134,7 @@ def test_nothing_works_beyond_the_deadline(algo: Algo, wanted: int, left: int, s
 
 @pytest.mark.parametrize("algo", list(Algo))
 def test_doubt_ends_the_row(algo: Algo) -> None:
-    doubtful = Child("1", 1, 10, 0, State.UNKNOWN, START, Decimal(50))
+    doubtful = Child("1", 1, 10, 0, State.UNKNOWN, START)
     assert next_step(terms(algo, 100), [doubtful], START) == Finished(frozen=True)
 
 
@@ -145,7 +142,7 @@ def test_doubt_ends_the_row(algo: Algo) -> None:
 @pytest.mark.parametrize("algo", list(Algo))
 def test_only_what_was_never_there_is_tried_again(algo: Algo, state: State) -> None:
     slice_ = 1 if algo is Algo.TWAP else 0
-    gone = Child("1", slice_, 100, 0, state, START, Decimal(50))
+    gone = Child("1", slice_, 100, 0, state, START)
     assert isinstance(next_step(terms(algo, 100), [gone], START), Send)
     for ended in (State.CANCELLED, State.REJECTED, State.FILLED):
         there = replace(gone, state=ended, filled=100 if ended is State.FILLED else 0)
@@ -154,7 +151,7 @@ def test_only_what_was_never_there_is_tried_again(algo: Algo, state: State) -> N
 
 def test_a_rejected_slice_is_not_sent_again_and_the_next_one_is_sent_in_its_time() -> None:
     row = terms(Algo.TWAP, 1200)
-    rejected = Child("1", 1, 100, 0, State.REJECTED, START, Decimal(50))
+    rejected = Child("1", 1, 100, 0, State.REJECTED, START)
     waiting = next_step(row, [rejected], START + timedelta(seconds=1))
     assert waiting == Wait(START + timedelta(minutes=5))
     then = next_step(row, [rejected], START + timedelta(minutes=5))
