@@ -41,7 +41,7 @@ cycle: env
 	@.venv/bin/hydra cycle
 
 test: env
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n auto --dist loadfile
 
 conformance: env
 	@CONFORMANCE=1 .venv/bin/python -m pytest hydra_pipelines_tests/conformance

@@ -65,7 +65,10 @@ def test_uses_are_those_of_the_books(traded_desk: TradedDesk) -> None:
     )
     assert breakers["daily_loss"]["value"] == pytest.approx(loss)
     assert breakers["drawdown"]["value"] == pytest.approx(account["drawdown"], abs=1e-9)
-    assert {row["state"] for row in state["breakers"]} == {"ok"}
+    # Whichever session this desk has come to, in the sample's first days it may have lost too much.
+    assert {name: row["state"] for name, row in breakers.items()} == {
+        name: "due" if name == "daily_loss" and loss > 0.02 else "ok" for name in breakers
+    }
     assert breakers["data_age"]["value"] == 0 and breakers["order_rejects"]["value"] == 0
     words = traded_desk.hydra.run("risk").stdout
     assert f"equity {equity:,.2f} USD" in words and "Limits" in words and "drawdown" in words
