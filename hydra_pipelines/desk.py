@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from hydra_pipelines.components import Components
 from hydra_pipelines.control import Control
 from hydra_pipelines.ledger.store import Ledger, Rows, exclusive
 from hydra_pipelines.sessions import Calendar, Clock, NotASession
@@ -76,6 +77,11 @@ class Desk:
     @cached_property
     def control(self) -> Control:
         return Control(self.settings.control_path)
+
+    @cached_property
+    def components(self) -> Components:
+        """The long-running parts of the desk, by their heartbeats."""
+        return Components(self.settings.control_path)
 
     @cached_property
     def alerts(self) -> Alerts:
