@@ -6,6 +6,7 @@ Relative paths are relative to the folder that holds `hydra.yaml`. How sources a
 
 from hydra_pipelines.settings.load import SettingsError, load_settings, place_of
 from hydra_pipelines.settings.model import PROJECT_ROOT, Settings
+from hydra_pipelines.settings.scale import DagsterSettings
 from hydra_pipelines.settings.sections import (
     AlertSettings,
     BrokerSettings,
@@ -26,6 +27,7 @@ __all__ = [
     "PROJECT_ROOT",
     "AlertSettings",
     "BrokerSettings",
+    "DagsterSettings",
     "EmbeddedVenueSettings",
     "ExecutionSettings",
     "LedgerSettings",

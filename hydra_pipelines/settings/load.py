@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableValue
 
 from hydra_pipelines.settings.families import OWN_WORDS, Section
 from hydra_pipelines.settings.model import PREFIX, PROJECT_ROOT, Settings
+from hydra_pipelines.settings.scale import SECRET_URLS
 
 if TYPE_CHECKING:
     from yaml import Node
@@ -153,7 +154,8 @@ def _reject_strange_names(names: Iterable[str], place: str) -> None:
 
 def _reject_outsiders(content: Mapping[str, Any], lines: Lines) -> None:
     """Refuse in `hydra.yaml` what is a secret, or a person's word about this machine."""
-    for path in (("live_confirmed",), ("alerts", "urls")):
+    secret = (("alerts", "urls"), *(("dagster", name) for name in SECRET_URLS))
+    for path in (("live_confirmed",), *secret):
         if _holds(content, path):
             raise SettingsError(
                 f"{'.'.join(path)} ({YAML}, line {lines[path]}) is not set there: it is "
@@ -165,7 +167,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     """The content of `hydra.yaml` and its lines; empty where there is no such file."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         """Refuses a key that is given twice, of which YAML would silently take the last."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

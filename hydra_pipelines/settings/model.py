@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hydra_pipelines.settings.families import refusal
+from hydra_pipelines.settings.scale import DagsterSettings
 from hydra_pipelines.settings.sections import (
     AlertSettings,
     BrokerSettings,
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
 
     # Made directly it takes what it is given, and looks nowhere else.
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     execution: ExecutionSettings = ExecutionSettings()
     ledger: LedgerSettings = LedgerSettings()
     alerts: AlertSettings = AlertSettings()
+    dagster: DagsterSettings = DagsterSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
