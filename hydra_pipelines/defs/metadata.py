@@ -15,6 +15,9 @@ import dagster as dg
 
 MAX_ROWS = 50
 
+Told = dg.MaterializeResult | dg.AssetCheckResult
+"""What a step tells Dagster of its result."""
+
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MetadataValue:
     """The first rows as a table of the named columns."""

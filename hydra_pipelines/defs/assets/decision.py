@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from hydra_pipelines import day
+from hydra_pipelines.day.planning import PlanResult
+from hydra_pipelines.day.research import PredictionsResult, SignalsResult
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
     is_dry_run,
@@ -35,31 +38,34 @@ def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             result = day.make_predictions(desk.desk, session_of(context), context.run.run_id)
-        rows = [
-            {"strategy": strategy, **row} for strategy, rows in result.rows.items() for row in rows
-        ]
-        rows.sort(key=lambda row: (row["strategy"], -row["prediction"]))
-        yield dg.MaterializeResult(
-            metadata={
-                "status": result.status,
-                "rows": len(rows),
-                "strategies_predicting": len(result.rows),
-                "strategies_failing": len(result.failures),
-                "kept_from_execution": result.kept,
-                "predictions": metadata.table(
-                    rows, ("strategy", "symbol", "prediction", "probability_up", "model_version")
-                ),
-            }
-        )
-        yield dg.AssetCheckResult(
-            check_name="every_strategy_predicts",
-            asset_key="predictions",
-            passed=not result.failures,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(f"{k}: {v}" for k, v in result.failures.items()) or None,
-        )
+        yield from tell_predictions(result)
 
     return asset
+
+
+def tell_predictions(result: PredictionsResult) -> Iterator[Told]:
+    """What is shown of a session's predictions, and which strategies have none."""
+    rows = [{"strategy": strategy, **row} for strategy, rows in result.rows.items() for row in rows]
+    rows.sort(key=lambda row: (row["strategy"], -row["prediction"]))
+    yield dg.MaterializeResult(
+        metadata={
+            "status": result.status,
+            "rows": len(rows),
+            "strategies_predicting": len(result.rows),
+            "strategies_failing": len(result.failures),
+            "kept_from_execution": result.kept,
+            "predictions": metadata.table(
+                rows, ("strategy", "symbol", "prediction", "probability_up", "model_version")
+            ),
+        }
+    )
+    yield dg.AssetCheckResult(
+        check_name="every_strategy_predicts",
+        asset_key="predictions",
+        passed=not result.failures,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{k}: {v}" for k, v in result.failures.items()) or None,
+    )
 
 
 def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -75,22 +81,27 @@ def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         with readable_errors():
             result = day.make_session_signals(desk.desk, session_of(context))
-        rows = [
-            {"strategy": strategy, **row}
-            for strategy, rows in result.rows.items()
-            for row in rows
-            if row["signal"]
-        ]
-        return dg.MaterializeResult(
-            metadata={
-                "strategies": len(result.rows),
-                "long": result.long,
-                "without_signals": dict(result.failures),
-                "signals": metadata.table(rows, ("strategy", "symbol", "signal", "prediction")),
-            }
-        )
+        return tell_signals(result)
 
     return asset
+
+
+def tell_signals(result: SignalsResult) -> dg.MaterializeResult:
+    """What is shown of a session's signals."""
+    rows = [
+        {"strategy": strategy, **row}
+        for strategy, rows in result.rows.items()
+        for row in rows
+        if row["signal"]
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "strategies": len(result.rows),
+            "long": result.long,
+            "without_signals": dict(result.failures),
+            "signals": metadata.table(rows, ("strategy", "symbol", "signal", "prediction")),
+        }
+    )
 
 
 def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -122,39 +133,44 @@ def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         with readable_errors(day.BrokerStateUnknown, BrokerError):
             day.check_session(desk.desk, session, dry_run=dry_run)
             result = day.make_order_plan(desk.desk, session, context.run.run_id, dry_run=dry_run)
-        yield dg.MaterializeResult(
-            metadata={
-                "plan_id": result.header["plan_id"],
-                "orders": len(result.rows),
-                "equity": float(result.header["equity"]),
-                "cash": float(result.header["cash"]),
-                "kept_from_execution": result.kept,
-                "plan": metadata.table(
-                    result.rows,
-                    (
-                        "sequence",
-                        "symbol",
-                        "side",
-                        "quantity",
-                        "reason",
-                        "target_weight",
-                        "current_weight",
-                        "reference_price",
-                        "notional",
-                        "predicted_slippage_bps",
-                        "routing",
-                        "strategies",
-                    ),
-                ),
-                "not_ordered": metadata.table(result.notes, ("symbol", "why", "wanted", "ordered")),
-            }
-        )
-        yield dg.AssetCheckResult(
-            check_name="limits",
-            asset_key="order_plan",
-            passed=not result.violations,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(result.violations) or None,
-        )
+        yield from tell_plan(result)
 
     return asset
+
+
+def tell_plan(result: PlanResult) -> Iterator[Told]:
+    """What is shown of a session's plan, and whether it may be worked."""
+    yield dg.MaterializeResult(
+        metadata={
+            "plan_id": result.header["plan_id"],
+            "orders": len(result.rows),
+            "equity": float(result.header["equity"]),
+            "cash": float(result.header["cash"]),
+            "kept_from_execution": result.kept,
+            "plan": metadata.table(
+                result.rows,
+                (
+                    "sequence",
+                    "symbol",
+                    "side",
+                    "quantity",
+                    "reason",
+                    "target_weight",
+                    "current_weight",
+                    "reference_price",
+                    "notional",
+                    "predicted_slippage_bps",
+                    "routing",
+                    "strategies",
+                ),
+            ),
+            "not_ordered": metadata.table(result.notes, ("symbol", "why", "wanted", "ordered")),
+        }
+    )
+    yield dg.AssetCheckResult(
+        check_name="limits",
+        asset_key="order_plan",
+        passed=not result.violations,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(result.violations) or None,
+    )

@@ -1,11 +1,14 @@
 """Executions, positions and account: the part of the day that talks to the broker."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hydra_pipelines import day
+from hydra_pipelines.day.books import AccountResult, PositionsResult
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
     is_dry_run,
@@ -16,6 +19,9 @@ from hydra_pipelines.defs.running import (
     saying,
     session_of,
 )
+
+if TYPE_CHECKING:
+    from hydra_pipelines.execution.orders.outcome import ExecutionReport
 
 
 def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -48,29 +54,34 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 report = day.execute_plan(
                     desk.desk, session, run_id, dry_run=dry_run, say=saying(context)
                 )
-        orders = [vars(order) for order in report.orders] if report else []
-        yield dg.MaterializeResult(
-            metadata={
-                "dry_run": report is None,
-                "orders_sent_by_this_run": report.sent if report else 0,
-                "orders": len(orders),
-                "shares_filled": sum(order["filled"] for order in orders),
-                "outcome": metadata.table(
-                    orders, ("symbol", "side", "quantity", "filled", "state", "reason", "order_ref")
-                ),
-                "notes": "\n".join(report.notes) if report else "",
-            }
-        )
-        unknown = report.unknown if report else ()
-        yield dg.AssetCheckResult(
-            check_name="no_unknown_orders",
-            asset_key="executions",
-            passed=not unknown,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{o.symbol}: {o.reason}" for o in unknown) or None,
-        )
+        yield from tell_executions(report)
 
     return asset
+
+
+def tell_executions(report: "ExecutionReport | None") -> Iterator[Told]:
+    """What is shown of a session's orders; None for a dry run."""
+    orders = [vars(order) for order in report.orders] if report else []
+    yield dg.MaterializeResult(
+        metadata={
+            "dry_run": report is None,
+            "orders_sent_by_this_run": report.sent if report else 0,
+            "orders": len(orders),
+            "shares_filled": sum(order["filled"] for order in orders),
+            "outcome": metadata.table(
+                orders, ("symbol", "side", "quantity", "filled", "state", "reason", "order_ref")
+            ),
+            "notes": "\n".join(report.notes) if report else "",
+        }
+    )
+    unknown = report.unknown if report else ()
+    yield dg.AssetCheckResult(
+        check_name="no_unknown_orders",
+        asset_key="executions",
+        passed=not unknown,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(f"{o.symbol}: {o.reason}" for o in unknown) or None,
+    )
 
 
 def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -101,38 +112,43 @@ def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             result = day.sync_positions(
                 desk.desk, session_of(context), context.run.run_id, dry_run=is_dry_run(context)
             )
-        findings = (*result.breaks, *result.explained)
-        yield dg.MaterializeResult(
-            metadata={
-                "as_of": result.as_of.isoformat(),
-                "positions": len(result.positions),
-                "breaks": metadata.table(
-                    [b.record() | {"symbol": b.symbol or "cash"} for b in findings],
-                    ("symbol", "ours", "brokers", "kind", "explained", "why"),
-                ),
-                "table": metadata.table(
-                    result.positions,
-                    (
-                        "symbol",
-                        "quantity",
-                        "entry_price",
-                        "current_price",
-                        "market_value",
-                        "unrealized_pnl",
-                        "strategies",
-                    ),
-                ),
-            }
-        )
-        yield dg.AssetCheckResult(
-            check_name="journal_equals_broker",
-            asset_key="positions",
-            passed=not result.breaks,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(str(b) for b in result.breaks) or None,
-        )
+        yield from tell_positions(result)
 
     return asset
+
+
+def tell_positions(result: PositionsResult) -> Iterator[Told]:
+    """What is shown of the positions, and whether the journal agrees."""
+    findings = (*result.breaks, *result.explained)
+    yield dg.MaterializeResult(
+        metadata={
+            "as_of": result.as_of.isoformat(),
+            "positions": len(result.positions),
+            "breaks": metadata.table(
+                [b.record() | {"symbol": b.symbol or "cash"} for b in findings],
+                ("symbol", "ours", "brokers", "kind", "explained", "why"),
+            ),
+            "table": metadata.table(
+                result.positions,
+                (
+                    "symbol",
+                    "quantity",
+                    "entry_price",
+                    "current_price",
+                    "market_value",
+                    "unrealized_pnl",
+                    "strategies",
+                ),
+            ),
+        }
+    )
+    yield dg.AssetCheckResult(
+        check_name="journal_equals_broker",
+        asset_key="positions",
+        passed=not result.breaks,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(str(b) for b in result.breaks) or None,
+    )
 
 
 def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -151,25 +167,30 @@ def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         refuse_backfill(context)
         with readable_errors(BrokerError, day.BrokerStateUnknown):
             result = day.sync_account(desk.desk)
-        row = result.row
-        return dg.MaterializeResult(
-            metadata={
-                "session": row["session"].isoformat(),
-                "equity": float(row["equity"]),
-                "cash": float(row["cash"]),
-                "daily_pnl": float(row["daily_pnl"]),
-                "drawdown": row["drawdown"],
-                "equity_curve": metadata.line_plot(
-                    [float(point["equity"]) for point in result.curve],
-                    [point["session"].isoformat() for point in result.curve],
-                    "Equity (USD)",
-                ),
-                "drawdown_curve": metadata.line_plot(
-                    [-100 * point["drawdown"] for point in result.curve],
-                    [point["session"].isoformat() for point in result.curve],
-                    "Drawdown (%)",
-                ),
-            }
-        )
+        return tell_account(result)
 
     return asset
+
+
+def tell_account(result: AccountResult) -> dg.MaterializeResult:
+    """What is shown of the account."""
+    row = result.row
+    return dg.MaterializeResult(
+        metadata={
+            "session": row["session"].isoformat(),
+            "equity": float(row["equity"]),
+            "cash": float(row["cash"]),
+            "daily_pnl": float(row["daily_pnl"]),
+            "drawdown": row["drawdown"],
+            "equity_curve": metadata.line_plot(
+                [float(point["equity"]) for point in result.curve],
+                [point["session"].isoformat() for point in result.curve],
+                "Equity (USD)",
+            ),
+            "drawdown_curve": metadata.line_plot(
+                [-100 * point["drawdown"] for point in result.curve],
+                [point["session"].isoformat() for point in result.curve],
+                "Drawdown (%)",
+            ),
+        }
+    )

@@ -1,14 +1,20 @@
 """Bars, universe and features of a session."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hydra_pipelines import day
+from hydra_pipelines.day.research import BarsResult
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.jobs import TRADING_JOBS
+from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
+
+if TYPE_CHECKING:
+    from hydra_pipelines.features.panel import FeatureReport
 
 # A passing hiccup of a data source is worth a second try; nothing has been sent yet.
 DATA_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -45,39 +51,44 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 result = day.ingest_bars(desk.desk, session)
             except MarketDataError as error:
                 raise dg.Failure(description=str(error)) from error
-        report = result.report
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(report.snapshot),
-            metadata={
-                "symbols": report.symbols,
-                "sessions": report.sessions,
-                "sessions_added": report.appended,
-                "values_corrected": report.corrected,
-                "left_out_by_source": len(report.problems),
-                "source": report.source,
-                "data_snapshot": report.snapshot,
-                "closes": metadata.table(result.closes, ("symbol", "close", "return")),
-            },
-        )
-        yield dg.AssetCheckResult(
-            check_name="quality",
-            asset_key="bars",
-            passed=not result.errors,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{f.symbol or f.session}: {f.detail}" for f in result.errors)
-            or None,
-            metadata={
-                "findings": metadata.table(
-                    # The blocking ones first: a table shows no more than so many rows.
-                    sorted(map(vars, result.findings), key=lambda row: row["severity"]),
-                    ("check", "severity", "symbol", "session", "detail"),
-                ),
-                "errors": len(result.errors),
-                "warnings": len(result.findings) - len(result.errors),
-            },
-        )
+        yield from tell_bars(result)
 
     return asset
+
+
+def tell_bars(result: BarsResult) -> Iterator[Told]:
+    """What is shown of a session's bars, and whether they may be traded on."""
+    report = result.report
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(report.snapshot),
+        metadata={
+            "symbols": report.symbols,
+            "sessions": report.sessions,
+            "sessions_added": report.appended,
+            "values_corrected": report.corrected,
+            "left_out_by_source": len(report.problems),
+            "source": report.source,
+            "data_snapshot": report.snapshot,
+            "closes": metadata.table(result.closes, ("symbol", "close", "return")),
+        },
+    )
+    yield dg.AssetCheckResult(
+        check_name="quality",
+        asset_key="bars",
+        passed=not result.errors,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(f"{f.symbol or f.session}: {f.detail}" for f in result.errors)
+        or None,
+        metadata={
+            "findings": metadata.table(
+                # The blocking ones first: a table shows no more than so many rows.
+                sorted(map(vars, result.findings), key=lambda row: row["severity"]),
+                ("check", "severity", "symbol", "session", "detail"),
+            ),
+            "errors": len(result.errors),
+            "warnings": len(result.findings) - len(result.errors),
+        },
+    )
 
 
 def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -92,11 +103,14 @@ def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         members = day.session_members(desk.desk, session_of(context))
-        return dg.MaterializeResult(
-            metadata={"symbols": len(members), "members": ", ".join(members)}
-        )
+        return tell_universe(members)
 
     return asset
+
+
+def tell_universe(members: tuple[str, ...]) -> dg.MaterializeResult:
+    """What is shown of a session's universe."""
+    return dg.MaterializeResult(metadata={"symbols": len(members), "members": ", ".join(members)})
 
 
 def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -111,20 +125,25 @@ def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         report = day.make_features(desk.desk, session_of(context))
-        return dg.MaterializeResult(
-            metadata={
-                "features": report.features,
-                "sessions": report.sessions,
-                "sessions_added": report.added,
-                "catalogue_version": report.version,
-                "unavailable": metadata.table(
-                    [
-                        {"feature": name, "reason": reason}
-                        for name, reason in report.unavailable.items()
-                    ],
-                    ("feature", "reason"),
-                ),
-            }
-        )
+        return tell_features(report)
 
     return asset
+
+
+def tell_features(report: "FeatureReport") -> dg.MaterializeResult:
+    """What is shown of a session's features."""
+    return dg.MaterializeResult(
+        metadata={
+            "features": report.features,
+            "sessions": report.sessions,
+            "sessions_added": report.added,
+            "catalogue_version": report.version,
+            "unavailable": metadata.table(
+                [
+                    {"feature": name, "reason": reason}
+                    for name, reason in report.unavailable.items()
+                ],
+                ("feature", "reason"),
+            ),
+        }
+    )

@@ -1,14 +1,20 @@
 """Champions that trade, and newly trained versions that wait."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hydra_pipelines import day
+from hydra_pipelines.day.models import Champion
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.jobs import STRATEGIES_TAG
+from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors, saying, session_of
+
+if TYPE_CHECKING:
+    from hydra_pipelines.models.registry import Registry
 
 
 def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -38,49 +44,54 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             champions = day.ensure_champions(desk.desk, session_of(context), saying(context))
-        rows = [
-            {
-                "strategy": c.strategy_id,
-                "version": c.ref.version if c.ref else None,
-                "trained_as_of": c.ref.as_of if c.ref else None,
-                "mlflow": desk.desk.registry.link(c.strategy_id, c.ref.version) if c.ref else None,
-                "mlflow_run": c.ref.run_id if c.ref else None,
-                "state": c.state.value,
-                "error": c.error,
-            }
-            for c in champions
-        ]
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(
-                ",".join(f"{row['strategy']}:{row['version']}" for row in rows)
-            ),
-            metadata={
-                "strategies": len(rows),
-                "without_champion": sum(row["version"] is None for row in rows),
-                "champions": metadata.table(
-                    rows,
-                    (
-                        "strategy",
-                        "version",
-                        "trained_as_of",
-                        "state",
-                        "error",
-                        "mlflow",
-                        "mlflow_run",
-                    ),
-                ),
-            },
-        )
-        failed = {c.strategy_id: f"{c.state}: {c.error}" for c in champions if c.error}
-        yield dg.AssetCheckResult(
-            check_name="every_strategy_has_a_champion",
-            asset_key="champion_models",
-            passed=not failed,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{name}: {why}" for name, why in failed.items()) or None,
-        )
+        yield from tell_champions(champions, desk.desk.registry)
 
     return asset
+
+
+def tell_champions(champions: Sequence[Champion], registry: "Registry") -> Iterator[Told]:
+    """What is shown of the champions, and whether every strategy has one."""
+    rows = [
+        {
+            "strategy": c.strategy_id,
+            "version": c.ref.version if c.ref else None,
+            "trained_as_of": c.ref.as_of if c.ref else None,
+            "mlflow": registry.link(c.strategy_id, c.ref.version) if c.ref else None,
+            "mlflow_run": c.ref.run_id if c.ref else None,
+            "state": c.state.value,
+            "error": c.error,
+        }
+        for c in champions
+    ]
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(
+            ",".join(f"{row['strategy']}:{row['version']}" for row in rows)
+        ),
+        metadata={
+            "strategies": len(rows),
+            "without_champion": sum(row["version"] is None for row in rows),
+            "champions": metadata.table(
+                rows,
+                (
+                    "strategy",
+                    "version",
+                    "trained_as_of",
+                    "state",
+                    "error",
+                    "mlflow",
+                    "mlflow_run",
+                ),
+            ),
+        },
+    )
+    failed = {c.strategy_id: f"{c.state}: {c.error}" for c in champions if c.error}
+    yield dg.AssetCheckResult(
+        check_name="every_strategy_has_a_champion",
+        asset_key="champion_models",
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(f"{name}: {why}" for name, why in failed.items()) or None,
+    )
 
 
 def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -97,8 +108,8 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ),
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        from hydra_pipelines.models.evaluation import TrainingError
         from hydra_pipelines.models.registry import RegistryError
-        from hydra_pipelines.models.training import TrainingError
 
         with readable_errors(RegistryError, TrainingError, day.PromotionError):
             only = context.run.tags.get(STRATEGIES_TAG, "")

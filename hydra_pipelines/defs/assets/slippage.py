@@ -1,13 +1,18 @@
 """What fills cost against what was predicted of them."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hydra_pipelines import day
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors
+
+if TYPE_CHECKING:
+    from hydra_pipelines.monitoring.reconciliation import SlippageReport
 
 COLUMNS = (
     "name",
@@ -59,64 +64,68 @@ def slippage_reconciliation(partitions: dg.PartitionsDefinition) -> dg.AssetsDef
         ),
     )
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
-        from hydra_pipelines.execution.slippage import WARN_ABOVE
-        from hydra_pipelines.monitoring.scatter import slippage_scatter
-
         with readable_errors():
             report = day.reconcile_slippage(desk.desk)
-        if report is None:
-            yield dg.MaterializeResult(metadata={"fills": 0})
-        else:
-            tables = {
-                f"by_{name}": metadata.table([line.row() for line in lines], COLUMNS)
-                for name, lines in report.groups.items()
-            }
-            fills = report.fills
-            orders = fills.by_order()
-            pictures = (
-                {
-                    "scatter": metadata.image(
-                        slippage_scatter(orders.predicted, orders.shortfall, orders.side),
-                        "Predicted against actual slippage of each order",
-                    )
-                }
-                if len(fills)
-                else {}
-            )
-            yield dg.MaterializeResult(
-                metadata={
-                    "fills": report.journalled,
-                    "first_session": str(report.first),
-                    "last_session": str(report.last),
-                    "left_out": dict(report.left_out),
-                    "model": report.model.parameters(),
-                    "reconciliation": metadata.table(
-                        [line.row() for line in report.summary], COLUMNS
-                    ),
-                    **tables,
-                    **pictures,
-                }
-            )
-        found = report.in_force.reconciliation if report else None
-        text = found.message if found else "not enough fills: none yet"
-        enough = found is not None and found.enough_fills
-        multiplier = found.pessimism_multiplier if found else None
-        yield dg.AssetCheckResult(
-            check_name="model_calibrated",
-            asset_key="slippage_reconciliation",
-            passed=not enough or bool(found and found.is_model_calibrated),
-            severity=dg.AssetCheckSeverity.WARN,
-            description=text + ("" if not enough or found.is_model_calibrated else _WHAT_TO_DO),
-        )
-        yield dg.AssetCheckResult(
-            check_name="fills_as_predicted",
-            asset_key="slippage_reconciliation",
-            passed=multiplier is None or multiplier <= WARN_ABOVE,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=text,
-        )
+        yield from tell_slippage(report)
 
     return asset
+
+
+def tell_slippage(report: "SlippageReport | None") -> Iterator[Told]:
+    """What is shown of a slippage report, None before the first cycle."""
+    from hydra_pipelines.execution.slippage import WARN_ABOVE
+    from hydra_pipelines.monitoring.scatter import slippage_scatter
+
+    if report is None:
+        yield dg.MaterializeResult(metadata={"fills": 0})
+    else:
+        tables = {
+            f"by_{name}": metadata.table([line.row() for line in lines], COLUMNS)
+            for name, lines in report.groups.items()
+        }
+        fills = report.fills
+        orders = fills.by_order()
+        pictures = (
+            {
+                "scatter": metadata.image(
+                    slippage_scatter(orders.predicted, orders.shortfall, orders.side),
+                    "Predicted against actual slippage of each order",
+                )
+            }
+            if len(fills)
+            else {}
+        )
+        yield dg.MaterializeResult(
+            metadata={
+                "fills": report.journalled,
+                "first_session": str(report.first),
+                "last_session": str(report.last),
+                "left_out": dict(report.left_out),
+                "model": report.model.parameters(),
+                "reconciliation": metadata.table([line.row() for line in report.summary], COLUMNS),
+                **tables,
+                **pictures,
+            }
+        )
+    found = report.in_force.reconciliation if report else None
+    text = found.message if found else "not enough fills: none yet"
+    enough = found is not None and found.enough_fills
+    calibrated = found is not None and found.is_model_calibrated
+    multiplier = found.pessimism_multiplier if found else None
+    yield dg.AssetCheckResult(
+        check_name="model_calibrated",
+        asset_key="slippage_reconciliation",
+        passed=not enough or calibrated,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text + ("" if not enough or calibrated else _WHAT_TO_DO),
+    )
+    yield dg.AssetCheckResult(
+        check_name="fills_as_predicted",
+        asset_key="slippage_reconciliation",
+        passed=multiplier is None or multiplier <= WARN_ABOVE,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text,
+    )
 
 
 _WHAT_TO_DO = "; `hydra calibrate-slippage` re-estimates it from the fills"
