@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,7 @@ class AuditEvent(StrEnum):
     MODEL_PROMOTED = "model_promoted"
     MODEL_ROLLED_BACK = "model_rolled_back"
     MODEL_STOPPED = "model_stopped"
+    DRIFT_DETECTED = "drift_detected"
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"
     AGENT_PAUSED = "agent_paused"
@@ -44,7 +45,7 @@ def log(
 def log_many(
     tx: Transaction,
     event: AuditEvent,
-    details: list[Mapping[str, Any]],
+    details: Sequence[Mapping[str, Any]],
     *,
     actor: str = "system",
     strategy_id: str | None = None,
