@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hydra_pipelines.models.gate import GateLimits
     from hydra_pipelines.models.registry import Registry
     from hydra_pipelines.models.strategies import StrategySpec
-    from hydra_pipelines.paper_gateway.launch import Endpoint as VenueEndpoint
+    from hydra_pipelines.paper_gateway.process import Endpoint as VenueEndpoint
 
 
 class WallClock:

@@ -86,7 +86,7 @@ class _Progress(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
-        event, step = meta.get("dagster_event"), meta.get("step_key")
+        event, step = meta.get("dagster_event"), meta.get("step_key") or ""
         if event is None:
             # Of what is logged outside a running step, people have the same in plainer words.
             if (

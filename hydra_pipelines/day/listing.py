@@ -71,13 +71,14 @@ def _of_session(rows: Rows, session: date) -> Iterator[Row]:
     by_row: dict[tuple[str, str], list[Row]] = {}
     for order in made:
         by_row.setdefault((order["symbol"], order["side"]), []).append(_order(order))
-    denials = _denials(rows, plan["plan_id"]) if plan else {}
-    for row in plan["rows"] if plan else ():
-        ordered = by_row.pop((row["symbol"], row["side"]), None)
-        if ordered:
-            yield from ordered
-        else:
-            yield _unordered(plan, row, denials.get(row["sequence"], ()))
+    if plan:
+        denials = _denials(rows, plan["plan_id"])
+        for row in plan["rows"]:
+            ordered = by_row.pop((row["symbol"], row["side"]), None)
+            if ordered:
+                yield from ordered
+            else:
+                yield _unordered(plan, row, denials.get(row["sequence"], ()))
     for rest in by_row.values():
         yield from rest
 

@@ -118,9 +118,9 @@ def train_strategies(
 def _judge(desk: Desk, made: TrainedVersion, say: Say) -> str:
     """The promotion gate's word on a challenger, also written where a person promotes it."""
     from hydra_pipelines.day.gating import judge_version
+    from hydra_pipelines.models.evaluation import TrainingError
     from hydra_pipelines.models.registry import RegistryError
     from hydra_pipelines.models.strategies import StrategyError
-    from hydra_pipelines.models.training import TrainingError
 
     try:
         verdict = judge_version(desk, made.strategy_id, made.version, say)
@@ -160,8 +160,8 @@ def _ensure_registry(desk: Desk) -> None:
 
 def _first_version(desk: Desk, spec: StrategySpec, session: date) -> str | None:
     """Train and promote; returns what went wrong, or None."""
+    from hydra_pipelines.models.evaluation import TrainingError
     from hydra_pipelines.models.registry import RegistryError
-    from hydra_pipelines.models.training import TrainingError
 
     try:
         _begin_and_promote(desk, spec, session)

@@ -20,7 +20,8 @@ from hydra_pipelines.ledger.audit import AuditEvent
 if TYPE_CHECKING:
     import numpy as np
 
-    from hydra_pipelines.decision.plan import OrderPlan, PlanInputs
+    from hydra_pipelines.decision.plan import OrderPlan
+    from hydra_pipelines.decision.plan_inputs import PlanInputs
     from hydra_pipelines.execution.orders.review import MarketFacts
     from hydra_pipelines.execution.orders.routing import RoutingRule
 
@@ -129,7 +130,7 @@ def _plan_inputs(
 ) -> PlanInputs:
     import numpy as np
 
-    from hydra_pipelines.decision.plan import PlanInputs
+    from hydra_pipelines.decision.plan_inputs import PlanInputs
     from hydra_pipelines.decision.targets import make_targets
 
     close, sigma, adv, known = _history(desk, session)

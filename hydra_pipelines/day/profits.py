@@ -79,9 +79,9 @@ def profits(rows: Rows, since: date | None = None) -> dict[str, Any]:
 
 
 def _table(parts: Mapping[str, Parts]) -> list[dict[str, Any]]:
-    rows = [{"name": name, "parts": _parts(one)} for name, one in parts.items()]
+    rows = [(name, _parts(one)) for name, one in parts.items()]
     # What rounding leaves to nobody is no line of its own.
-    return [row for row in rows if any(row["parts"].values())]
+    return [{"name": name, "parts": amounts} for name, amounts in rows if any(amounts.values())]
 
 
 def _parts(parts: Parts) -> dict[str, Decimal]:

@@ -190,7 +190,7 @@ def _named_by_history(desk: Desk, model: StrategyModel) -> tuple[ChampionRef, st
     with desk.ledger.transaction() as tx:
         word = word_of(tx, model.strategy_id)
     moved = word.champion != model.champion and model.state is not ModelState.REGISTRY_DOWN
-    if moved and word.champion in word.hashes:
+    if moved and word.champion is not None and word.champion in word.hashes:
         # Since we looked.
         ref = desk.registry.version(model.strategy_id, word.champion)
     elif moved or model.ref is None or not model.ready:

@@ -150,6 +150,9 @@ class _Room:
         return (fitting if fitting * price >= self.worthwhile else 0), reason
 
 
+_Some = int | np.ndarray
+
+
 @dataclass(frozen=True)
 class _Costs:
     """Price collar (millionths) and commission schedule (units; millionths of the value)."""
@@ -168,19 +171,19 @@ class _Costs:
             max_fraction=millionths(limits.commission_max_fraction),
         )
 
-    def commission(self, shares: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    def commission(self, shares: _Some, prices: _Some) -> np.ndarray:
         """Commission in units, rounded up to the cent."""
         # Split, since the value times the fraction could leave int64.
-        values = shares * prices
+        values = np.asarray(shares * prices)
         most = values // MILLION * self.max_fraction + round_up(
             values % MILLION * self.max_fraction, MILLION
         )
         charged = np.minimum(np.maximum(shares * self.per_share, self.minimum), most)
         return round_up(charged, _UNITS_PER_CENT) * _UNITS_PER_CENT
 
-    def of_buys(self, shares: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    def of_buys(self, shares: _Some, prices: _Some) -> np.ndarray:
         """What buys cost at the collar above the reference price, commission included."""
-        above = round_up(prices * (MILLION + self.collar), MILLION)
+        above = round_up(np.asarray(prices) * (MILLION + self.collar), MILLION)
         return shares * above + self.commission(shares, above)
 
     def from_sells(self, shares: np.ndarray, prices: np.ndarray) -> np.ndarray:

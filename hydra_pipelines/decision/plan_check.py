@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
-from hydra_pipelines.decision.plan import OrderPlan, PlanInputs, PlanReason, PlanRow
+from hydra_pipelines.decision.plan import OrderPlan, PlanReason, PlanRow
+from hydra_pipelines.decision.plan_inputs import PlanInputs
 from hydra_pipelines.decision.sizing import NoteReason
 from hydra_pipelines.decision.targets import PlanLimits
 

@@ -15,7 +15,8 @@ import numpy as np
 class Model(Protocol):
     """What predicts: numpy arrays with a name for each feature."""
 
-    features: tuple[str, ...]
+    @property
+    def features(self) -> tuple[str, ...]: ...
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 

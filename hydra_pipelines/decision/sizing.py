@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 
@@ -138,6 +139,10 @@ class Sized:
     notes: dict[int, NoteReason]
 
 
+Whole = TypeVar("Whole", int, np.ndarray)
+"""Whole numbers: one, or an array of int64."""
+
+
 def millionths(fraction: float) -> int:
     """A fraction of the settings as a whole number of millionths, rounded down."""
     return int((Decimal(repr(float(fraction))) * MILLION).to_integral_value(ROUND_FLOOR))
@@ -158,7 +163,7 @@ def band_units(equity_cents: int, limits: PlanLimits) -> int:
     return round_up(millionths(limits.turnover_band) * equity_cents, WEIGHTED_CENTS_PER_UNIT)
 
 
-def round_up(values: np.ndarray, divisor: int) -> np.ndarray:
+def round_up(values: Whole, divisor: int) -> Whole:
     """Integer division, rounded up."""
     return -(-values // divisor)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 
 from hydra_pipelines.execution.broker.messages import Execution
-from hydra_pipelines.execution.slippage import actual_slippage, implementation_shortfall_bps
+from hydra_pipelines.execution.slippage import (
+    Side,
+    actual_slippage,
+    implementation_shortfall_bps,
+)
 
 
 def journal_row(
@@ -46,7 +50,8 @@ def journal_row(
         "recorded_at": datetime.now(UTC),
     }
     if intent is not None:
-        slippage = actual_slippage(execution.side, intent["limit_price"], execution.price)
+        side = cast(Side, execution.side)
+        slippage = actual_slippage(side, intent["limit_price"], execution.price)
         row |= {
             "order_ref": intent["order_ref"],
             "session": intent["execution_session"],
@@ -56,7 +61,7 @@ def journal_row(
             "actual_slippage": slippage.per_share,
             "actual_slippage_bps": slippage.bps,
             "shortfall_bps": implementation_shortfall_bps(
-                execution.side, intent["arrival_price"], execution.price
+                side, intent["arrival_price"], execution.price
             ),
             "strategies": intent["strategies"],
         }

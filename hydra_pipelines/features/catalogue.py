@@ -172,7 +172,7 @@ def _macd_histogram(price: np.ndarray) -> np.ndarray:
     return (line[SIGNAL_TERMS - 1 :] - signal) / price[SLOW_TERMS + SIGNAL_TERMS - 2 :]
 
 
-def _atr(high: np.ndarray, low: np.ndarray, close: np.ndarray, adjusted: np.ndarray):
+def _atr(high: np.ndarray, low: np.ndarray, close: np.ndarray, adjusted: np.ndarray) -> np.ndarray:
     factor = adjusted / close
     high, low, before = (high * factor)[1:], (low * factor)[1:], adjusted[:-1]
     # high - low is never less than high - before or before - low with `before` between them.
@@ -180,7 +180,9 @@ def _atr(high: np.ndarray, low: np.ndarray, close: np.ndarray, adjusted: np.ndar
     return exponential_mean(reach, 13 / 14, WILDER_TERMS) / adjusted[WILDER_TERMS:]
 
 
-def _stochastic(high: np.ndarray, low: np.ndarray, close: np.ndarray, adjusted: np.ndarray):
+def _stochastic(
+    high: np.ndarray, low: np.ndarray, close: np.ndarray, adjusted: np.ndarray
+) -> np.ndarray:
     factor = adjusted / close
     top, bottom = window_max(high * factor, 14), window_min(low * factor, 14)
     return np.where(top == bottom, 50.0, 100.0 * (adjusted[13:] - bottom) / (top - bottom))

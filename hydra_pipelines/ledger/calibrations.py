@@ -72,7 +72,9 @@ def record(tx: Transaction, calibration: Mapping[str, Any]) -> int:
     return _append(tx, {name: calibration.get(name) for name in _COLUMNS})
 
 
-def undo(tx: Transaction, settings: Mapping[str, Any], *, actor: str, reason: str) -> dict | None:
+def undo(
+    tx: Transaction, settings: Mapping[str, Any], *, actor: str, reason: str
+) -> dict[str, Any] | None:
     """Undo the calibration in force; returns it, or None where there is none.
 
     The one before it is in force again, or the settings where there was none.

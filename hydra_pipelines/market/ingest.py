@@ -85,7 +85,8 @@ def ingest(
             values = _block(fresh, fields, symbols)
             ids = snapshot_chain(fields, symbols, fresh.sessions, values)
             writer.replace(fields, symbols, fresh.sessions, values, ids)
-            appended, log, added = len(fresh.sessions), [], ()
+            appended, log = len(fresh.sessions), []
+            added: tuple[str, ...] = ()
         else:
             merged = _merge(held, fresh, now)
             appended, log, added = merged.appended, merged.log, merged.symbols_added
@@ -154,8 +155,8 @@ def snapshot_chain(
         columns = by_name[has_symbol[i, by_name]]
         digest = hashlib.sha256(previous)
         digest.update(days[i].tobytes())
-        digest.update("\n".join(fields[j] for j in rows).encode() + b"\0")
-        digest.update("\n".join(symbols[j] for j in columns).encode() + b"\0")
+        digest.update("\n".join(fields[j] for j in rows.tolist()).encode() + b"\0")
+        digest.update("\n".join(symbols[j] for j in columns.tolist()).encode() + b"\0")
         digest.update(values[i][np.ix_(rows, columns)].tobytes())
         previous = digest.digest()
         ids[i] = np.frombuffer(previous, np.uint8)
@@ -176,13 +177,11 @@ class _Merged:
 
 
 def _read(source: BarSource, held: LakeView | None, through: date, everything: bool) -> BarPanel:
-    first = None
-    if held is not None and len(held.sessions) and not everything:
-        first = held.sessions[-min(VERIFIED_SESSIONS, len(held.sessions))].item()
+    if held is None or not len(held.sessions) or everything:
+        return source.read(None, through).up_to(through)
+    first = held.sessions[-min(VERIFIED_SESSIONS, len(held.sessions))].item()
     fresh = source.read(first, through).up_to(through)
-    if first is not None and (
-        set(fresh.symbols) - set(held.symbols) or set(fresh.fields) - set(held.fields)
-    ):
+    if set(fresh.symbols) - set(held.symbols) or set(fresh.fields) - set(held.fields):
         return source.read(None, through).up_to(through)
     return fresh
 
@@ -203,7 +202,7 @@ def _known_sessions(
             f"source {source.name!r} has prices for {day} ({day:%A}), which is not a session of "
             f"{calendar.name}; correct the source or choose its calendar in the settings"
         )
-    if not strange:
+    if not strange or origin is None:
         return panel, []
     keep = ~np.isin(panel.sessions, np.array(strange, "datetime64[D]"))
     kept = BarPanel(
@@ -232,10 +231,12 @@ def _rebased(held: LakeView, fresh: BarPanel) -> BarPanel:
     place = {symbol: i for i, symbol in enumerate(held.symbols)}
     stored = held.values[
         np.ix_(
-            in_held, [held.fields.index("adj_close")], [place[fresh.symbols[i]] for i in columns]
+            in_held,
+            np.array([held.fields.index("adj_close")]),
+            np.array([place[fresh.symbols[i]] for i in columns]),
         )
     ][:, 0]
-    given = prices[np.ix_(in_fresh, columns)]
+    given = prices[np.ix_(in_fresh, np.array(columns, np.intp))]
     usable = (stored > 0) & (given > 0) & np.isfinite(stored) & np.isfinite(given)
     at = usable.argmax(axis=0)
     some = np.arange(len(columns))
@@ -318,7 +319,7 @@ def _merge(held: LakeView, fresh: BarPanel, now: datetime) -> _Merged:
     sessions = np.union1d(held.sessions, fresh.sessions)
     values = np.full((len(sessions), len(fields), len(symbols)), np.nan)
     rows = np.searchsorted(sessions, held.sessions)
-    values[np.ix_(rows, kept, range(len(held.symbols)))] = held.values
+    values[np.ix_(rows, np.array(kept, np.intp), np.arange(len(held.symbols)))] = held.values
     rows = np.searchsorted(sessions, fresh.sessions)
     values[rows] = np.where(np.isnan(incoming), values[rows], incoming)
     return _Merged(fields, symbols, sessions, values, int(is_new.sum()), log, added)

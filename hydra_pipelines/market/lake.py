@@ -271,7 +271,7 @@ def _write_at(path: Path, offset: int, data: np.ndarray | bytes) -> None:
     with open(handle, "r+b") as file:
         file.seek(offset)
         file.truncate()
-        file.write(memoryview(data).cast("B") if len(data) else b"")
+        file.write(memoryview(data).cast("B") if len(data) else b"")  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
 

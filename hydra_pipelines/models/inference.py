@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -60,13 +60,13 @@ class InferenceModel:
     def to_bytes(self) -> bytes:
         """The file's content; the same model gives the same bytes."""
         file = io.BytesIO()
-        np.savez(
-            file,
-            kind=np.array(self.kind),
-            features=np.array(self.features),
-            residual_sigma=np.float64(self.residual_sigma),
+        arrays: dict[str, Any] = {
+            "kind": np.array(self.kind),
+            "features": np.array(self.features),
+            "residual_sigma": np.float64(self.residual_sigma),
             **self._arrays(),
-        )
+        }
+        np.savez(file, **arrays)
         return file.getvalue()
 
 
@@ -94,7 +94,7 @@ class LinearModel(InferenceModel):
             "mean": self.mean,
             "scale": self.scale,
             "coef": self.coef,
-            "intercept": np.float64(self.intercept),
+            "intercept": np.array(self.intercept, np.float64),
         }
 
 
@@ -137,7 +137,7 @@ class TreeModel(InferenceModel):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
-            "base": np.float64(self.base),
+            "base": np.array(self.base, np.float64),
             "feature": self.feature,
             "threshold": self.threshold,
             "mask": self.mask,

@@ -120,7 +120,7 @@ class Registry:
         neither survives two first initialisations at a time nor one that was cut short.
         """
         with self._alone():
-            if not self.exists():
+            if self._database is not None and not self.exists():
                 unfinished = self._database.with_name(f".{self._database.name}.new")
                 unfinished.unlink(missing_ok=True)
                 self._experiment(self._client(f"{_SQLITE}{unfinished}"))
@@ -339,6 +339,7 @@ class Registry:
         return found[0].run_id, location, found[0].tags
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        assert self._database is not None
         uri = f"{self._database.resolve().as_uri()}?mode=ro"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:

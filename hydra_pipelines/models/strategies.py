@@ -134,7 +134,7 @@ class StrategySpec:
             FAMILIES[self.family](**self.parameters)
         except ValidationError as error:
             found = error.errors()[0]
-            why = f"is {self.parameters[found['loc'][0]]!r}: {found['msg']}"
+            why = f"is {self.parameters[str(found['loc'][0])]!r}: {found['msg']}"
             self._refuse("parameters", why, *found["loc"])
         if self.family in ONE_SCORE and len(self.features) != 1:
             self._refuse(

@@ -16,6 +16,9 @@ from hydra_pipelines.sessions import Calendar
 _MINUTE = timedelta(minutes=1)
 _ZONE = ZoneInfo(ACCOUNT_ZONE)
 
+Session = date
+"""Within the class below, `date` is something else."""
+
 
 class ExchangeClock:
     """An instant on an exchange's calendar; `now` is set by the venue alone."""
@@ -63,7 +66,7 @@ class ExchangeClock:
         start = self.calendar.open(moment[0]) + moment[1] * _MINUTE
         return start, start + _MINUTE
 
-    def sessions_until(self, to: datetime) -> tuple[date, ...]:
+    def sessions_until(self, to: datetime) -> tuple[Session, ...]:
         """Sessions with any trading in (now, to]."""
         end = bisect.bisect_right(self.calendar.opens, to)
         return self.calendar.sessions[self._upcoming : end]

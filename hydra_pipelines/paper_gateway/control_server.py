@@ -28,10 +28,10 @@ from datetime import datetime
 from typing import Any
 
 from hydra_pipelines.paper_gateway import hand
+from hydra_pipelines.paper_gateway.account import VenueError
 from hydra_pipelines.paper_gateway.faults import FaultError, parse
 from hydra_pipelines.paper_gateway.prices import NoPricesError
 from hydra_pipelines.paper_gateway.server import Gateway
-from hydra_pipelines.paper_gateway.venue import VenueError
 from hydra_pipelines.paper_gateway.wire import MAX_VERSION, MIN_VERSION
 
 log = logging.getLogger(__name__)

@@ -89,7 +89,7 @@ class Conversation:
         fields = Fields(values)
         kind = _number(values, 0)
         handler = self._handlers.get(kind)
-        if handler:
+        if handler and kind is not None:
             fields.integer()
             if kind in _ORDER_REQUESTS:
                 return self._order_request(kind, handler, values, fields)

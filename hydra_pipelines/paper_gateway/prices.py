@@ -98,11 +98,12 @@ class VenuePrices:
         self.seed = seed
         self._panel = panel
         self._splits, self._dividends = panel.field("split_ratio"), panel.field("cash_dividend")
-        self._adjusted = panel.field("adj_close")
-        if self._adjusted is None:
-            self._adjusted = closes
+        adjusted = panel.field("adj_close")
+        if adjusted is None:
+            adjusted = closes
             if self.has_actions:
-                self._adjusted = adjusted_close(closes, self._splits, self._dividends)
+                adjusted = adjusted_close(closes, self._splits, self._dividends)
+        self._adjusted: np.ndarray = adjusted
         self._closes = closes
         self._calendar = calendar
         self._columns = {symbol: i for i, symbol in enumerate(panel.symbols)}

@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hydra_pipelines.paper_gateway.control_server import ControlServer
 from hydra_pipelines.paper_gateway.server import Connection, Gateway
@@ -108,7 +109,7 @@ async def run(venue: Venue, home: Path, host: str, port: int, idle_timeout: floa
     port_file = home / PORT_FILE
     _write_port_file(port_file, running.endpoint)
     log.info("listening on %s:%d for account %s", host, running.endpoint.port, venue.terms.account)
-    waits = [asyncio.ensure_future(stopping.wait())]
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopping.wait())]
     waits.append(asyncio.ensure_future(running.idle(idle_timeout)))
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -346,7 +346,8 @@ class Venue:
         )
         reports = self._execute(order, shares, price)
         if self.faults and (correction := self.faults.strike("correction", order.symbol)):
-            reports += self._correct(order, reports[0].execution, correction["ticks"])
+            wrong = next(one.execution for one in reports if isinstance(one, book.Executed))
+            reports += self._correct(order, wrong, correction["ticks"])
         if broken_off:
             reports += self._end(order, misfills.BROKEN_OFF, rejected=True)
         return reports

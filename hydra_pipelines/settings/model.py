@@ -8,8 +8,10 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hydra_pipelines.settings.dashboard import DashboardSettings
 from hydra_pipelines.settings.families import refusal
 from hydra_pipelines.settings.scale import DagsterSettings
+from hydra_pipelines.settings.schedule import ScheduleSettings
 from hydra_pipelines.settings.sections import (
     AlertSettings,
     BrokerSettings,
@@ -62,7 +64,9 @@ class Settings(BaseSettings):
     risk: RiskSettings = RiskSettings()
     execution: ExecutionSettings = ExecutionSettings()
     ledger: LedgerSettings = LedgerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     dagster: DagsterSettings = DagsterSettings()
 
     @model_validator(mode="after")
@@ -80,6 +84,11 @@ class Settings(BaseSettings):
                 "at most 1 can be given away"
             )
         wrong |= self._limits_beyond_the_gates()
+        if self.schedule.trading < self.execution.start:
+            wrong["schedule", "trading"] = (
+                f"{self.schedule.trading:%H:%M} is before execution.start, "
+                f"{self.execution.start:%H:%M}, from which on orders are sent"
+            )
         if wrong:
             raise refusal("Settings", wrong)
         return self

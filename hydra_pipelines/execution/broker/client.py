@@ -247,7 +247,9 @@ class TwsClient:
     def daily_bars(self, contract: ContractInfo, duration: str, *, adjusted: bool) -> list[Any]:
         """(date as text, open, high, low, close, volume) of complete sessions, oldest first."""
         key, kind = self._new_request_id(), "ADJUSTED_LAST" if adjusted else "TRADES"
-        ask = (self._stock(contract), "", duration, "1 day", kind, 1, 1, False, [])
+        ask: tuple[Any, ...] = (
+            self._stock(contract), "", duration, "1 day", kind, 1, 1, False, [],
+        )  # fmt: skip
         return self._request(key, lambda c: c.reqHistoricalData(key, *ask), rows=True)
 
     def quotes(self, contracts: Sequence[ContractInfo]) -> list[Quote | BrokerError]:

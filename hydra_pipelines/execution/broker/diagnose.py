@@ -232,7 +232,7 @@ def _risk_state(
         )
         for row in held.open_orders
     )
-    marks = {row.symbol: row.limit_price for row in working}
+    marks = {row.symbol: row.limit_price for row in working if row.limit_price is not None}
     marks |= {holding.symbol: holding.market_price for holding in account.holdings}
     marks[order.symbol] = order.arrival_price
     return RiskState(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hydra_pipelines.execution.broker.active import MOST_PER_SIDE, ActiveOrders
 from hydra_pipelines.execution.broker.client import TwsClient
@@ -157,15 +157,17 @@ class BrokerGateway:
         meanwhile.
         """
         outages = self._client.outages
-        replies = (
+        replies: tuple[Known[Any] | Unknown, ...] = (
             self.open_orders(), self.completed_orders(), self.executions(), self.positions()
         )  # fmt: skip
+        known: list[Any] = []
         for reply in replies:
             if isinstance(reply, Unknown):
                 return reply
+            known.append(reply.value)
         if self._client.outage or self._client.outages != outages:
             return Unknown(self._client.outage or "IB's servers went and came back meanwhile")
-        state = BrokerState(*(reply.value for reply in replies))
+        state = BrokerState(*known)
         self._active.replace(state.open_orders)
         self._asked_at_outage = outages
         return Known(state)
@@ -231,8 +233,8 @@ class BrokerGateway:
         except RequestRefused as error:
             raise NoHistory(f"{symbol}: {error}") from error
         return [
-            DailyBar(date.fromisoformat(_iso(day)), *prices, volume)
-            for day, *prices, volume in rows
+            DailyBar(date.fromisoformat(_iso(day)), *prices)  # open, high, low, close, volume
+            for day, *prices in rows
         ]
 
     def quotes(self, contracts: Sequence[ContractInfo]) -> dict[str, Known[Quote] | Unknown]:

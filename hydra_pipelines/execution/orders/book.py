@@ -128,7 +128,9 @@ class OrderBook:
         """Take in events; those that say nothing new are dropped, unknown orders are not ours."""
         for event in events:
             order = self.orders.get(event.order_ref)
-            for one in _told(order, event) if order else ():
+            if order is None:
+                continue
+            for one in _told(order, event):
                 if _is_news(order, one):
                     order.events.append(one)
                     self._unwritten.append(one)

@@ -137,7 +137,11 @@ def _find(
 
 def _perm_ids(ref: str, events: Iterable[OrderEvent], broker: BrokerState) -> set[int]:
     """The broker's own ids of the order, as far as we were ever told; 0 is none."""
-    rows = (*broker.open_orders, *broker.completed_orders, *broker.executions)
+    rows: tuple[WorkingOrder | Execution, ...] = (
+        *broker.open_orders,
+        *broker.completed_orders,
+        *broker.executions,
+    )
     told = {e.details.get("perm_id", 0) for e in events}
     return (told | {row.perm_id for row in rows if row.order_ref == ref}) - {0}
 

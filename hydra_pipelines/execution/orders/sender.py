@@ -147,7 +147,8 @@ class Sender:
         with self._ledger.transaction() as tx:
             highest_id = orders.highest_order_id(tx)
         self._look(plan)
-        approved, intents, verdicts = [], [], []
+        approved: list[tuple[OrderRequest, Approval, ContractInfo, Row]] = []
+        intents, verdicts = [], []
         for wish in wishes:
             row, symbol = wish.row, wish.row["symbol"]
             contract, quote = contracts.get(symbol), quotes.get(symbol)
@@ -306,7 +307,7 @@ class Sender:
             return
         self._look(plan)
         verdicts, approved = [], []
-        for change, contract, quote, price, left in moving:
+        for change, contract, seen, price, left in moving:
             intent = change.order.intent
             request = OrderRequest(
                 order_ref=intent["order_ref"],
@@ -320,7 +321,7 @@ class Sender:
                 strategies=tuple(filter(None, intent["strategies"].split(","))),
             )
             verdict = self._reviewer.review_change(
-                request, quote, contract, market[intent["symbol"]], change.row["target_quantity"]
+                request, seen, contract, market[intent["symbol"]], change.row["target_quantity"]
             )
             verdicts.append(verdict.record)
             if verdict.approval is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from decimal import Decimal
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, cast, final
 
 from hydra_pipelines.execution.risk.checks import DenialReason, find_denials
 from hydra_pipelines.execution.risk.limits import RiskLimits
@@ -182,7 +182,7 @@ class RiskGate:
             return self._use(approval, order, self._changes)
 
     def _approve(self, held: OrderRequest, among: dict[Approval, OrderRequest]) -> Approval:
-        approval = object.__new__(Approval)
+        approval: Approval = object.__new__(cast(type[Approval], Approval))
         object.__setattr__(approval, "_gate", self)
         among[approval] = held
         return approval

@@ -20,6 +20,8 @@ from hydra_pipelines.market.sources.layouts import Columns, read_columns
 from hydra_pipelines.market.sources.tables import SUFFIXES, BadFile, Table, tables
 
 _PRICES = ("open", "high", "low", "close", "adj_close")
+Row = tuple[float, ...]
+"""The fields of a symbol on a day, in the order of FIELDS."""
 _EXCHANGES = (".US",)
 """What Stooq writes behind a US ticker."""
 
@@ -70,7 +72,7 @@ class FileSource:
         """What the files hold; `problems` then tells what was left out, and why."""
         files = self._files()
         problems: list[SourceProblem] = []
-        held: dict[str, dict[date, tuple[float, ...]]] = {}
+        held: dict[str, dict[date, Row]] = {}
         present: set[str] = set()
         self._rows = {}
         for path in files:
@@ -91,8 +93,8 @@ class FileSource:
         today = datetime.now(UTC).date()
         for day in sorted(d for d in self._rows if d > today):
             problems.append(SourceProblem(self._rows[day], f"{day} lies in the future: left out"))
-            for rows in held.values():
-                rows.pop(day, None)
+            for known in held.values():
+                known.pop(day, None)
         self.problems = tuple(problems)
         if not any(held.values()):
             raise MarketDataError(
@@ -140,7 +142,7 @@ class FileSource:
             seen.add(symbol)
         return symbol
 
-    def _panel(self, held: dict, present: set[str]) -> BarPanel:
+    def _panel(self, held: Mapping[str, Mapping[date, Row]], present: set[str]) -> BarPanel:
         symbols = tuple(sorted(symbol for symbol, rows in held.items() if rows))
         days = sorted({day for rows in held.values() for day in rows})
         place = {day: i for i, day in enumerate(days)}
@@ -163,13 +165,13 @@ class FileSource:
 
 
 def _one_file(
-    parts: list[tuple[Table, Columns, list[str]]], held: Mapping[str, Mapping[date, tuple]]
-) -> tuple[dict[str, dict[date, tuple[tuple[float, ...], int]]], list[str], set[str]]:
+    parts: list[tuple[Table, Columns, list[str]]], held: Mapping[str, Mapping[date, Row]]
+) -> tuple[dict[str, dict[date, tuple[Row, int]]], list[str], set[str]]:
     """Rows of a file by symbol and day, with their lines; what is odd about it; its fields.
 
     Raises BadFile for a row that contradicts another one of this file or an earlier one.
     """
-    fresh: dict[str, dict[date, tuple[tuple[float, ...], int]]] = {}
+    fresh: dict[str, dict[date, tuple[Row, int]]] = {}
     notes: list[str] = []
     present: set[str] = set()
     for table, columns, symbols in parts:

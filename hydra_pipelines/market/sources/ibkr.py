@@ -28,6 +28,9 @@ OVERLAP_DAYS = 35
 """Calendar days that an update asks for again, so that corrections arrive."""
 _FIELDS = ("open", "high", "low", "close", "volume", "adj_close")
 
+Bars = dict[str, np.ndarray]
+"""A symbol's: `sessions` (S,), `values` (S, fields), and `asked`, the day they were fetched."""
+
 
 @dataclass(frozen=True)
 class DailyBar:
@@ -117,8 +120,11 @@ class IbkrSource:
         wanted = min(last or self._today(), self._today())
         held = {symbol: self._load(symbol) for symbol in self._symbols}
         # A symbol that was asked for today has what there is, be it less than what is wanted.
-        due = [s for s in self._symbols if held[s] is None or _asked(held[s]) < self._today()]
-        due = [s for s in due if held[s] is None or _end(held[s]) < wanted]
+        due = [
+            symbol
+            for symbol, bars in held.items()
+            if bars is None or (_asked(bars) < self._today() and _end(bars) < wanted)
+        ]
         if due:
             self._fetch(due, held, problems)
         self.problems = tuple(problems)
@@ -130,7 +136,12 @@ class IbkrSource:
             )
         return _panel(kept, first, last)
 
-    def _fetch(self, due: Sequence[str], held: dict, problems: list[SourceProblem]) -> None:
+    def _fetch(
+        self,
+        due: Sequence[str],
+        held: dict[str, Bars | None],
+        problems: list[SourceProblem],
+    ) -> None:
         done = 0
         try:
             with self._connect() as broker:
@@ -140,8 +151,8 @@ class IbkrSource:
                     except NoHistory as error:
                         problems.append(SourceProblem(symbol, str(error)))
                     else:
-                        held[symbol] = _joined(held[symbol], fresh)
-                        self._save(symbol, held[symbol])
+                        held[symbol] = bars = _joined(held[symbol], fresh)
+                        self._save(symbol, bars)
                     done += 1
         except MarketDataError:
             raise
@@ -151,7 +162,7 @@ class IbkrSource:
                 "what came is kept, run it again to go on"
             ) from error
 
-    def _ask(self, broker: DailyHistory, symbol: str, held: dict | None) -> dict[str, np.ndarray]:
+    def _ask(self, broker: DailyHistory, symbol: str, held: Bars | None) -> Bars:
         days = 366 * self._years
         if held is not None:
             days = (self._today() - _end(held)).days + OVERLAP_DAYS
@@ -172,17 +183,17 @@ class IbkrSource:
             )
             for d, b in raw.items()
         ]  # fmt: skip
-        values = np.array(rows)[np.argsort(list(raw))]
+        values = np.array(rows)[np.argsort(np.array(list(raw), "datetime64[D]"))]
         return {
             "sessions": np.array(sessions, "datetime64[D]"),
             "values": values,
-            "asked": np.datetime64(self._today(), "D"),
+            "asked": np.array(self._today(), "datetime64[D]"),
         }
 
     def _path(self, symbol: str) -> Path:
         return self._folder / f"{urllib.parse.quote(symbol, safe='')}.npz"
 
-    def _load(self, symbol: str) -> dict[str, np.ndarray] | None:
+    def _load(self, symbol: str) -> Bars | None:
         try:
             with np.load(self._path(symbol), allow_pickle=False) as archive:
                 return {name: archive[name] for name in ("sessions", "values", "asked")}
@@ -193,23 +204,25 @@ class IbkrSource:
                 f"{self._path(symbol)} can't be read ({error}); remove it to have it fetched anew"
             ) from error
 
-    def _save(self, symbol: str, bars: dict[str, np.ndarray]) -> None:
+    def _save(self, symbol: str, bars: Bars) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **bars)
+            np.savez(file, **bars)  # type: ignore[arg-type]  # of names, none is its own
         os.replace(temporary, self._path(symbol))
 
 
-def _end(bars: dict[str, np.ndarray]) -> date:
-    return bars["sessions"][-1].item()
+def _end(bars: Bars) -> date:
+    last: date = bars["sessions"][-1].item()
+    return last
 
 
-def _asked(bars: dict[str, np.ndarray]) -> date:
-    return bars["asked"].item()
+def _asked(bars: Bars) -> date:
+    on: date = bars["asked"].item()
+    return on
 
 
-def _joined(held: dict | None, fresh: dict) -> dict[str, np.ndarray]:
+def _joined(held: Bars | None, fresh: Bars) -> Bars:
     """Old bars up to the first fresh one, and the fresh ones, on the scale of the old."""
     if held is None:
         return fresh
@@ -226,7 +239,7 @@ def _joined(held: dict | None, fresh: dict) -> dict[str, np.ndarray]:
     }
 
 
-def _panel(kept: dict[str, dict], first: date | None, last: date | None) -> BarPanel:
+def _panel(kept: dict[str, Bars], first: date | None, last: date | None) -> BarPanel:
     sessions = np.unique(np.concatenate([bars["sessions"] for bars in kept.values()]))
     start = 0 if first is None else np.searchsorted(sessions, np.datetime64(first))
     stop = (

@@ -87,9 +87,10 @@ def _places(header: list[str], mapping: Mapping[str, str]) -> dict[str, str]:
         place[field] = column
     for column in header:
         plain = re.sub(r"^\d+\.", "", column.strip().lower())
-        field = _KNOWN.get(re.sub(r"[^a-z]", "", plain))
-        if field is None or field in mapping:
+        known = _KNOWN.get(re.sub(r"[^a-z]", "", plain))
+        if known is None or known in mapping:
             continue
+        field = known
         # Stooq has a date and a time; the first is the one that counts.
         if field in place and field != "date":
             raise BadFile(
@@ -159,7 +160,7 @@ def _number(cell: object, table: Table, column: str, i: int) -> float:
             if "_" in text:
                 raise ValueError
             cell = text
-        value = float(cell)
+        value = float(cell)  # type: ignore[arg-type]  # a TypeError is caught below
     except (TypeError, ValueError):
         raise BadFile(f"line {table.lines[i]}: {column} is {cell!r}, which is no number") from None
     if math.isinf(value):

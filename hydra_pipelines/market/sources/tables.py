@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".gz", ".zip")
 
@@ -36,7 +37,7 @@ class Table:
     """
 
     name: str
-    columns: dict[str, list]
+    columns: dict[str, list[Any]]
     lines: list[int]
     scale: float = 1.0
     decimal_comma: bool = False
@@ -64,7 +65,7 @@ def _limited(path: Path, max_bytes: int) -> bytes:
         return _bounded(file, max_bytes)
 
 
-def _bounded(file, max_bytes: int, used: int = 0) -> bytes:
+def _bounded(file: IO[bytes] | gzip.GzipFile, max_bytes: int, used: int = 0) -> bytes:
     content = file.read(max_bytes - used + 1)
     if used + len(content) > max_bytes:
         raise BadFile(
