@@ -19,7 +19,7 @@ help:
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
 	@echo 'make up      the Dagster UI with its daemon, on http://127.0.0.1:3000, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
-	@echo 'make lint    style and format'
+	@echo 'make lint    style, format and types'
 	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
 	@echo 'make lock    requirements.lock anew from pyproject.toml'
 	@echo 'make clean   removes the desk of this checkout, ledger and models too; asks first'
@@ -57,6 +57,7 @@ crash-matrix: env
 lint: env
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
 
 up: env
 	@home="$$(.venv/bin/python -c \
