@@ -16,28 +16,60 @@ from hydra_pipelines.api.books import (
     slippage_calibrations,
     trades,
 )
+from hydra_pipelines.api.curve import curve_markers, money, signal_curve
 from hydra_pipelines.api.decisions import model_version, models, order_plan, predictions
 from hydra_pipelines.api.desk import risk, status
+from hydra_pipelines.api.journal import (
+    FillFilter,
+    fill_days,
+    fill_page,
+    run_costs,
+    slippage_bias,
+    slippage_points,
+)
 from hydra_pipelines.api.rows import Row, frame
+from hydra_pipelines.api.stores import stores
 from hydra_pipelines.api.tracing import trace_fill
+from hydra_pipelines.api.trail import (
+    AuditFilter,
+    audit_events,
+    carried_journal,
+    order,
+    recent_activity,
+)
 
 __all__ = [
+    "AuditFilter",
+    "FillFilter",
     "Row",
+    "audit_events",
+    "carried_journal",
+    "curve_markers",
     "equity_curve",
+    "fill_days",
+    "fill_page",
     "fills",
     "frame",
     "model_version",
     "models",
+    "money",
+    "order",
     "order_plan",
     "orders",
     "position_breaks",
     "positions",
     "predictions",
     "profits",
+    "recent_activity",
     "reconciliation",
     "risk",
+    "run_costs",
+    "signal_curve",
+    "slippage_bias",
     "slippage_calibrations",
+    "slippage_points",
     "status",
+    "stores",
     "trace_fill",
     "trades",
 ]

@@ -191,26 +191,12 @@ class Ledger:
             connection.close()
 
     def _attached_snapshot(self) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
-        # Attached to a database of its own: a direct connection would be shared within the process
-        # by path, and show the old file for as long as anybody reads from that.
-        connection = duckdb.connect(":memory:")
-        try:
-            connection.execute(f"ATTACH '{_quoted(self.snapshot_path)}' AS ledger (READ_ONLY)")
-            connection.execute("USE ledger")
-            connection.execute("SET TimeZone = 'UTC'")
-            have, known = _schema_version(connection), max(_schema_files())
-            if have != known:
-                raise LedgerError(
-                    f"{self.snapshot_path} has schema version {have}, this program reads {known}"
-                )
-        except duckdb.Error as error:
+        connection, have, known = attach_read_only(self.snapshot_path)
+        if have != known:
             connection.close()
-            raise LedgerError(f"{self.snapshot_path} can't be read: {error}") from error
-        except BaseException:
-            connection.close()
-            raise
+            raise LedgerError(
+                f"{self.snapshot_path} has schema version {have}, this program reads {known}"
+            )
         return connection
 
     def publish(self) -> None:
@@ -272,6 +258,36 @@ class Ledger:
             connection.close()
             raise
         return connection
+
+
+def attach_read_only(path: Path) -> tuple[duckdb.DuckDBPyConnection, int, int]:
+    """A published file as the database `ledger`, its schema version, and the one known here.
+
+    Raises LedgerError where it can't be read.
+    """
+    import duckdb
+
+    # Attached to a database of its own: a direct connection would be shared within the process
+    # by path, and show the old file for as long as anybody reads from that.
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(f"ATTACH '{_quoted(path)}' AS ledger (READ_ONLY)")
+        connection.execute("USE ledger")
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection, _schema_version(connection), max(_schema_files())
+    except duckdb.Error as error:
+        connection.close()
+        raise LedgerError(f"{path} can't be read: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def schema_of(path: Path) -> tuple[int, int]:
+    """(schema version of a published file, the one known here). Raises LedgerError."""
+    connection, have, known = attach_read_only(path)
+    connection.close()
+    return have, known
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
