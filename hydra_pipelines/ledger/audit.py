@@ -25,6 +25,10 @@ class AuditEvent(StrEnum):
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"
     AGENT_PAUSED = "agent_paused"
+    CONNECTION_LOST = "connection_lost"
+    CONNECTION_RESTORED = "connection_restored"
+    DRILL = "drill"
+    PAPER_GATE_SIGNED_OFF = "paper_gate_signed_off"
     SETTING_CHANGED = "setting_changed"
     MANUAL_ACTION = "manual_action"
 
