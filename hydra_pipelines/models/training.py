@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from hydra_pipelines.models.evaluation import (
 from hydra_pipelines.models.families import TRUSTED_TYPES, export
 from hydra_pipelines.models.inference import InferenceModel, sha256
 from hydra_pipelines.models.plots import line_chart
-from hydra_pipelines.models.reference import Reference, make_reference
+from hydra_pipelines.models.reference import History, Reference, make_reference
 from hydra_pipelines.models.registry import (
     INFERENCE_FILE,
     REFERENCE_FILE,
@@ -40,6 +40,7 @@ from hydra_pipelines.models.registry import (
     import_mlflow,
 )
 from hydra_pipelines.models.report import vectorbt_report
+from hydra_pipelines.models.scores import probabilities_up, score_sessions
 from hydra_pipelines.models.strategies import StrategySpec
 from hydra_pipelines.models.validation import ic_figures, leak_alarms
 
@@ -149,7 +150,19 @@ def _reference(spec: StrategySpec, data: TrainingData, evaluation: Evaluation) -
     reference: Reference = make_reference(
         (*spec.features, "prediction"), [*data.x[data.complete].T, predicted]
     )
-    return reference.to_bytes()
+    scores = score_sessions(
+        data.sessions,
+        evaluation.predictions,
+        probabilities_up(evaluation.predictions, evaluation.residual_sigma),
+        data.y,
+        evaluation.residual_sigma,
+    )
+    history = History(
+        scores.take(scores.n > 0),
+        evaluation.backtest.returns,
+        data.sessions[evaluation.begin + 1 :],
+    )
+    return replace(reference, history=history).to_bytes()
 
 
 def _log(

@@ -4,9 +4,14 @@ Relative paths are relative to the folder that holds `hydra.yaml`. How sources a
 `load`, each value with its meaning in `sections`.
 """
 
+from hydra_pipelines.settings.agent import AgentSettings
+from hydra_pipelines.settings.dashboard import DashboardSettings
 from hydra_pipelines.settings.load import SettingsError, load_settings, place_of
 from hydra_pipelines.settings.model import PROJECT_ROOT, Settings
+from hydra_pipelines.settings.monitoring import MonitoringSettings
+from hydra_pipelines.settings.paper_gate import PaperGateSettings
 from hydra_pipelines.settings.scale import DagsterSettings
+from hydra_pipelines.settings.schedule import ScheduleSettings
 from hydra_pipelines.settings.sections import (
     AlertSettings,
     BrokerSettings,
@@ -25,17 +30,22 @@ from hydra_pipelines.settings.sections import (
 
 __all__ = [
     "PROJECT_ROOT",
+    "AgentSettings",
     "AlertSettings",
     "BrokerSettings",
+    "DashboardSettings",
     "DagsterSettings",
     "EmbeddedVenueSettings",
     "ExecutionSettings",
     "LedgerSettings",
     "LiveSettings",
     "MarketSettings",
+    "MonitoringSettings",
+    "PaperGateSettings",
     "PlanSettings",
     "PromotionSettings",
     "RiskSettings",
+    "ScheduleSettings",
     "Settings",
     "SettingsError",
     "SignalSettings",

@@ -8,8 +8,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hydra_pipelines.settings.agent import AgentSettings
 from hydra_pipelines.settings.dashboard import DashboardSettings
 from hydra_pipelines.settings.families import refusal
+from hydra_pipelines.settings.monitoring import MonitoringSettings
+from hydra_pipelines.settings.paper_gate import PaperGateSettings
 from hydra_pipelines.settings.scale import DagsterSettings
 from hydra_pipelines.settings.schedule import ScheduleSettings
 from hydra_pipelines.settings.sections import (
@@ -59,6 +62,7 @@ class Settings(BaseSettings):
     live: LiveSettings = LiveSettings()
     strategies: tuple[StrategySettings, ...] = ()
     promotion: PromotionSettings = PromotionSettings()
+    agent: AgentSettings = AgentSettings()
     plan: PlanSettings = PlanSettings()
     slippage: SlippageSettings = SlippageSettings()
     risk: RiskSettings = RiskSettings()
@@ -66,6 +70,8 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
+    paper_gate: PaperGateSettings = PaperGateSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     dashboard: DashboardSettings = DashboardSettings()
     dagster: DagsterSettings = DagsterSettings()
 
