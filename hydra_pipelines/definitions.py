@@ -12,9 +12,11 @@ from typing import Any
 import dagster as dg
 
 from hydra_pipelines.defs.assets import ALL_ASSETS
+from hydra_pipelines.defs.engines import executor_of
 from hydra_pipelines.defs.jobs import all_jobs
 from hydra_pipelines.defs.partitions import session_partitions
 from hydra_pipelines.defs.resources import DeskResource
+from hydra_pipelines.defs.schedules import all_schedules
 from hydra_pipelines.defs.sensors import all_sensors
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings, load_settings
@@ -24,7 +26,7 @@ def build_defs(
     settings: Settings | None = None,
     resources: Mapping[str, Any] | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
-    executor: dg.ExecutorDefinition = dg.in_process_executor,
+    executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
     """The project's definitions, for the settings of this environment unless others are given.
 
@@ -39,10 +41,11 @@ def build_defs(
     return dg.Definitions(
         assets=[build(partitions) for build in ALL_ASSETS],
         jobs=jobs,
-        sensors=all_sensors(jobs),
+        schedules=all_schedules(desk.settings, jobs),
+        sensors=all_sensors(desk.settings, jobs),
         resources={"desk": resource, **(resources or {})},
         loggers=loggers,
-        executor=executor,
+        executor=executor or executor_of(desk.settings),
     )
 
 

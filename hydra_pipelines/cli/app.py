@@ -19,7 +19,9 @@ from hydra_pipelines.cli import (
     orders,
     positions,
     read,
+    replay,
     risk,
+    worker,
 )
 
 app = typer.Typer(
@@ -30,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("cycle")(cycle.cycle)
+app.command("replay")(replay.replay)
 app.command("train")(models.train)
 app.command("predict")(models.predict)
 app.command("plan")(models.plan)
@@ -54,5 +57,7 @@ app.command("reset-breaker")(risk.reset_breaker)
 app.command("alert-test")(risk.alert_test)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
+app.command("worker")(worker.worker)
+app.command("instance")(worker.instance)
 app.add_typer(data.app, name="data")
 app.add_typer(data.features_app, name="features")

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
+from hydra_pipelines.defs.engines import STORAGE, lend_secrets
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.store import exclusive
+from hydra_pipelines.settings import SettingsError
 
 
 def prepare_home(desk: Desk) -> Path:
-    """The instance's home with the project's `dagster.yaml` in it."""
-    home = desk.settings.dagster_home
+    """The instance's home with its `dagster.yaml`: the project's, and the storage of the settings.
+
+    What that names of the environment is there for this process and those that it starts. Raises
+    SettingsError where the project's file has a storage of its own.
+    """
+    home, chosen = desk.settings.dagster_home, desk.settings.dagster.storage
     home.mkdir(parents=True, exist_ok=True)
     source, target = desk.settings.root / "dagster.yaml", home / "dagster.yaml"
-    if source.exists() and (not target.exists() or source.read_bytes() != target.read_bytes()):
-        shutil.copyfile(source, target)
+    text = source.read_text() if source.exists() else ""
+    if STORAGE[chosen] and re.search(r"^storage\s*:", text, re.MULTILINE):
+        raise SettingsError(
+            f"{source} names a storage, and dagster.storage is {chosen}: remove one of them"
+        )
+    text += STORAGE[chosen]
+    if text and (not target.exists() or target.read_text() != text):
+        # Whole at every moment: other processes of the desk may be starting.
+        new = home / f".dagster.yaml.{os.getpid()}"
+        new.write_text(text)
+        os.replace(new, target)
+    lend_secrets(desk.settings)
     return home
 
 

@@ -11,6 +11,8 @@ from hydra_pipelines.settings.families import Positive, Section, refusal
 SECRET_URLS = ("postgres_url", "broker_url", "results_url")
 """They hold passwords, so only the environment and `.env` set them."""
 
+POSTGRES = "postgresql+psycopg2://"
+
 
 class DagsterSettings(Section):
     """Where runs are recorded, and on which machines their steps run."""
@@ -18,7 +20,8 @@ class DagsterSettings(Section):
     storage: Literal["sqlite", "postgres"] = "sqlite"
     """Of runs, events and schedules: files under the data folder, or a PostgreSQL database."""
     postgres_url: SecretStr = SecretStr("")
-    """`postgresql://user:password@host:5432/database`; only HYDRA_DAGSTER__POSTGRES_URL sets it."""
+    """`postgresql+psycopg2://user:password@host:5432/database`; only HYDRA_DAGSTER__POSTGRES_URL
+    sets it."""
     executor: Literal["in_process", "celery", "k8s"] = "in_process"
     """Steps of a run: one after the other in its own process, as tasks of Celery workers (started
     by `hydra worker`), or each in a pod of Kubernetes. `hydra cycle` runs here in any case."""
@@ -37,8 +40,11 @@ class DagsterSettings(Section):
     @model_validator(mode="after")
     def _complete(self) -> DagsterSettings:
         wrong: dict[tuple[str | int, ...], str] = {}
-        if self.storage == "postgres" and not self.postgres_url.get_secret_value():
+        given = self.postgres_url.get_secret_value()
+        if self.storage == "postgres" and not given:
             wrong["storage",] = "postgres needs HYDRA_DAGSTER__POSTGRES_URL in the environment"
+        elif self.storage == "postgres" and not given.startswith(POSTGRES):
+            wrong["postgres_url",] = f"it begins with {POSTGRES}, which names the driver too"
         if self.executor != "in_process" and self.storage != "postgres":
             wrong["executor",] = f"{self.executor} needs storage: postgres, for several writers"
         elif self.executor == "celery" and not self.broker_url.get_secret_value():

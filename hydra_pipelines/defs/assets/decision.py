@@ -8,6 +8,7 @@ from hydra_pipelines import day
 from hydra_pipelines.day.planning import PlanResult
 from hydra_pipelines.day.research import PredictionsResult, SignalsResult
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
@@ -107,6 +108,7 @@ def tell_signals(result: SignalsResult) -> dg.MaterializeResult:
 def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         name="order_plan",
+        op_tags=STEP_AT_THE_BROKER,
         group_name="decision",
         kinds={"numpy", "duckdb"},
         owners=["team:desk"],

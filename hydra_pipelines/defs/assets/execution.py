@@ -8,6 +8,7 @@ import dagster as dg
 from hydra_pipelines import day
 from hydra_pipelines.day.books import AccountResult, PositionsResult
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
@@ -28,6 +29,7 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     # No retry policy: after a send only reconciliation, by the next run, may decide what to do.
     @dg.asset(
         name="executions",
+        op_tags=STEP_AT_THE_BROKER,
         group_name="execution",
         kinds={"ibkr", "duckdb"},
         owners=["team:desk"],
@@ -87,6 +89,7 @@ def tell_executions(report: "ExecutionReport | None") -> Iterator[Told]:
 def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         name="positions",
+        op_tags=STEP_AT_THE_BROKER,
         group_name="execution",
         kinds={"ibkr", "duckdb"},
         owners=["team:desk"],
@@ -154,6 +157,7 @@ def tell_positions(result: PositionsResult) -> Iterator[Told]:
 def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         name="account",
+        op_tags=STEP_AT_THE_BROKER,
         group_name="execution",
         kinds={"ibkr", "duckdb"},
         owners=["team:desk"],

@@ -8,6 +8,7 @@ import dagster as dg
 from hydra_pipelines import day
 from hydra_pipelines.day.research import BarsResult
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.jobs import TRADING_JOBS
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
@@ -23,6 +24,7 @@ DATA_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONEN
 def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         name="bars",
+        op_tags=STEP_AT_THE_BROKER,
         group_name="market",
         kinds={"numpy"},
         owners=["team:desk"],
