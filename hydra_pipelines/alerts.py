@@ -46,6 +46,7 @@ class AlertKind(StrEnum):
     UNKNOWN_ORDERS = "unknown_orders"
     BROKER_DOWN = "broker_down"
     SCHEDULE_MISSED = "schedule_missed"
+    STALE_DATA = "stale_data"
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
     TEST = "test"
@@ -151,6 +152,18 @@ class Alerts:
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
             _insert(connection, self._now(), AlertKind.TEST, "test", "a test", "", outcome, detail)
         return results
+
+    def told(self, kind: AlertKind, key: str) -> bool:
+        """Whether a person was told of this before, however long ago; one held back counts."""
+        if not self._path.exists():
+            return False
+        with self._connect() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM alerts WHERE kind = ? AND key = ? "
+                f"AND outcome IN {_in((*_REACHED, Outcome.SENDING, Outcome.HELD_BACK))} LIMIT 1",
+                (kind, key),
+            ).fetchone()
+        return found is not None
 
     def recent(self, limit: int = 10) -> tuple[Alert, ...]:
         """The latest alerts first; empty where none was ever kept."""

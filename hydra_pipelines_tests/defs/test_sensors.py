@@ -118,4 +118,4 @@ def test_a_ledger_that_is_held_is_looked_at_the_next_time(desk: Desk, ask: Any) 
         ) as context,
     ):
         tick = defs.get_sensor_def("promotion_sensor").evaluate_tick(context)
-        assert "can't be read just now" in tick.skip_message
+        assert "somebody is at work" in tick.skip_message
