@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from hydra_pipelines.execution.broker.order_state import State
 
 if TYPE_CHECKING:
     from hydra_pipelines.execution.orders.outcome import ExecutionReport
+    from hydra_pipelines.models.history import Move
 
 
 def tell_of_orders(report: ExecutionReport, tell: Tell) -> None:
@@ -35,6 +36,29 @@ def tell_of_orders(report: ExecutionReport, tell: Tell) -> None:
             f"hydra: the broker rejected {len(rejected)} orders",
             f"Of the plan of {report.session}: "
             + "; ".join(f"{o.side} {o.quantity} {o.symbol}: {o.reason}" for o in rejected),
+        )
+
+
+def tell_of_moves(moves: Sequence[Move], tell: Tell) -> None:
+    """Promotions and rollbacks that were carried out, whoever made them.
+
+    The first version of a strategy replaces nothing and is no news; a champion that was taken away
+    fails the check of the champions.
+    """
+    from hydra_pipelines.models.history import Kind, Stage
+
+    for move in moves:
+        first = move.kind is Kind.FIRST_VERSION
+        if move.stage is not Stage.DONE or move.to_version is None or first:
+            continue
+        back = move.went_back
+        done = "rolled back" if back else "promoted"
+        tell(
+            AlertKind.ROLLBACK if back else AlertKind.PROMOTION,
+            move.move_id,
+            f"hydra: {move.strategy_id} was {done} to version {move.to_version}",
+            f"Version {move.to_version} of {move.strategy_id} trades, in the place of "
+            f"{move.from_version}. By {move.actor}: {move.reason}.",
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from hydra_pipelines.day.alerting import tell_of_moves
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import audit, decisions, promotions
 from hydra_pipelines.ledger.audit import AuditEvent
@@ -153,11 +154,19 @@ def model_states(desk: Desk) -> tuple[StrategyModel, ...]:
 def moving(desk: Desk) -> Iterator[None]:
     """Nobody else of this desk moves an alias or writes the history meanwhile.
 
-    Always taken before the ledger's own lock, never within a session of the ledger.
+    Always taken before the ledger's own lock, never within a session of the ledger, unless the
+    desk has it already: then it stays as it is.
     """
+    if desk.moving_models:
+        yield
+        return
     lock = desk.settings.data_path / "promotions.lock"
     with exclusive(lock, desk.settings.ledger.lock_timeout_s, "the promotion of models"):
-        yield
+        desk.moving_models = True
+        try:
+            yield
+        finally:
+            desk.moving_models = False
 
 
 def settle(desk: Desk, strategy_id: str) -> tuple[Word, Seen, tuple[Move, ...]]:
@@ -181,6 +190,7 @@ def settle(desk: Desk, strategy_id: str) -> tuple[Word, Seen, tuple[Move, ...]]:
         with desk.ledger.transaction() as tx:
             write_moves(tx, made.rows)
             word = word_of(tx, strategy_id)
+        tell_of_moves(made.rows, desk.alerts.send)
     seen = replace(
         seen,
         previous=made.previous,
@@ -201,7 +211,7 @@ def put_alias(desk: Desk, strategy_id: str, alias: str, now: int | None, to: int
 
 def write_moves(tx: Transaction, rows: Sequence[Move], run_id: str | None = None) -> None:
     """Append rows to the history, and what was done to the audit trail."""
-    from hydra_pipelines.models.history import Kind, Stage
+    from hydra_pipelines.models.history import Stage
 
     promotions.append(tx, [vars(row) for row in rows])
     for row in rows:
@@ -210,7 +220,7 @@ def write_moves(tx: Transaction, rows: Sequence[Move], run_id: str | None = None
         event = AuditEvent.MODEL_PROMOTED
         if row.to_version is None:
             event = AuditEvent.MODEL_STOPPED
-        elif row.kind is Kind.ROLLED_BACK or row.to_version == row.previous_version:
+        elif row.went_back:
             event = AuditEvent.MODEL_ROLLED_BACK
         audit.log(
             tx,

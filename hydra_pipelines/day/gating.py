@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,18 @@ REPORT = "gate.md"
 
 
 def judge_version(
-    desk: Desk, strategy_id: str, number: int, say: Callable[[str], None] = lambda _: None
+    desk: Desk,
+    strategy_id: str,
+    number: int,
+    say: Callable[[str], None] = lambda _: None,
+    earlier_trials: Sequence[float] | None = None,
 ) -> Verdict | None:
     """Hold a version's configuration against the champion's; None where there is no champion.
 
     Both are walked forward over the sessions that the version was trained on. The verdict is
-    written as tags on the version and as a report beside its run; no alias is moved. Raises
-    RegistryError and TrainingError, and StrategyError where a configuration can't be had any more.
+    written as tags on the version and as a report beside its run; no alias is moved.
+    earlier_trials: Sharpe ratios to count instead of all other versions'. Raises RegistryError
+    and TrainingError, and StrategyError where a configuration can't be had any more.
     """
     from hydra_pipelines.features.panel import read_features
     from hydra_pipelines.market.ingest import bar_panel
@@ -38,12 +43,12 @@ def judge_version(
     as_of = date.fromisoformat(candidate.as_of)
     spec = next(s for s in desk.candidates if s.id == strategy_id)
     verdict = contest(
-        _configured(spec, candidate),
-        _configured(spec, champion),
+        configured(spec, candidate),
+        configured(spec, champion),
         read_features(desk.features, last=as_of),
         bar_panel(desk.bars.view(), last=as_of),
         as_of,
-        _earlier_trials(desk, strategy_id, number),
+        _earlier_trials(desk, strategy_id, number) if earlier_trials is None else earlier_trials,
         Capacity(_capital(desk) * spec.capital_weight, desk.settings.slippage.assumed_adv_usd),
         desk.gate_limits,
     )
@@ -65,7 +70,7 @@ def tags_of(verdict: Verdict, champion: int) -> dict[str, str]:
     }
 
 
-def _configured(spec: StrategySpec, version: ChampionRef) -> StrategySpec:
+def configured(spec: StrategySpec, version: ChampionRef) -> StrategySpec:
     """The strategy as it was when the version was trained."""
     configuration = version.tags.get("configuration")
     return spec.as_configured(configuration) if configuration else spec

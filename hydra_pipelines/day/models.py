@@ -106,7 +106,7 @@ def train_strategies(
         if model.state is ModelState.UNTRAINED and model.deployed:
             made = _begin_and_promote(desk, spec, session, report=True)
         else:
-            made = _train_one(desk, spec, session, report=True)
+            made = train_version(desk, spec, session, report=True)
         if not made.promoted:
             desk.registry.set_alias(spec.id, CHALLENGER, made.version)
             made = replace(made, gate=_judge(desk, made, say))
@@ -181,7 +181,7 @@ def _begin_and_promote(
     from hydra_pipelines.models.history import Kind
 
     move_id = _intend_first_version(desk, spec.id)
-    made = _train_one(desk, spec, session, report=report)
+    made = train_version(desk, spec, session, report=report)
     with moving(desk):
         if desk.registry.champion(spec.id) is not None:
             # Somebody was faster.
@@ -214,10 +214,18 @@ def _intend_first_version(desk: Desk, strategy_id: str) -> str:
         return move_id
 
 
-def _train_one(
-    desk: Desk, spec: StrategySpec, session: date, *, report: bool = False
+def train_version(
+    desk: Desk,
+    spec: StrategySpec,
+    session: date,
+    *,
+    report: bool = False,
+    tags: Mapping[str, str] = {},
 ) -> TrainedVersion:
-    """A new version, in the registry and the ledger. report: vectorbt's too, which takes long."""
+    """A new version, in the registry and the ledger. report: vectorbt's too, which takes long.
+
+    tags: of the run and the version, beside those of every version.
+    """
     from hydra_pipelines.features.panel import read_features
     from hydra_pipelines.market.ingest import bar_panel
     from hydra_pipelines.models.training import train
@@ -230,6 +238,7 @@ def _train_one(
         desk.registry,
         code_version=desk.code_version,
         report=report,
+        tags=tags,
     )
     with desk.ledger.transaction() as tx:
         decisions.record_model_version(

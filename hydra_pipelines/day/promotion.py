@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from hydra_pipelines.day.alerting import tell_of_moves
 from hydra_pipelines.day.champions import (
     ModelState,
     StrategyModel,
@@ -183,6 +184,7 @@ def move_champion(
     done = replace(move, stage=Stage.DONE)
     with desk.ledger.transaction() as tx:
         write_moves(tx, [done])
+    tell_of_moves([done], desk.alerts.send)
     return done
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, word_of
 from hydra_pipelines.day.session import is_frozen
 from hydra_pipelines.desk import Desk
-from hydra_pipelines.ledger import audit, decisions
+from hydra_pipelines.ledger import audit, decisions, experiments
 from hydra_pipelines.ledger.audit import AuditEvent
 
 if TYPE_CHECKING:
@@ -226,10 +226,13 @@ class SignalsResult:
 
 
 def make_session_signals(desk: Desk, session: date) -> SignalsResult:
-    """Signals of each strategy from its stored predictions of the session."""
+    """Signals of each strategy from its stored predictions of the session.
+
+    By the rule of the settings, or the one that the version was promoted with instead of that.
+    """
     import numpy as np
 
-    from hydra_pipelines.decision.signals import SignalError, make_signals
+    from hydra_pipelines.decision.signals import SignalError, SignalRule, make_signals
 
     frozen = is_frozen(desk, session)
     with desk.ledger.transaction() as tx:
@@ -239,6 +242,12 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
             for row in decisions.signals(tx, session):
                 kept[row["strategy_id"]] = (*kept.get(row["strategy_id"], ()), row)
             return SignalsResult(kept, {}, kept=True)
+        rules = {
+            (spec.id, version): SignalRule(**rule)
+            for spec in desk.strategies
+            for version in {row["model_version"] for row in stored}
+            if (rule := experiments.signal_rule(tx, spec.id, version, vars(spec.signal)))
+        }
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
     failures: dict[str, str] = {}
     for strategy in desk.strategies:
@@ -246,8 +255,9 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
         if not mine:
             failures[strategy.id] = "no predictions"
             continue
+        rule = rules.get((strategy.id, mine[0]["model_version"]), strategy.signal)
         try:
-            signals = make_signals(np.array([row["prediction"] for row in mine]), strategy.signal)
+            signals = make_signals(np.array([row["prediction"] for row in mine]), rule)
         except SignalError as error:
             failures[strategy.id] = str(error)
             continue

@@ -22,6 +22,7 @@ class AuditEvent(StrEnum):
     MODEL_ROLLED_BACK = "model_rolled_back"
     MODEL_STOPPED = "model_stopped"
     DRIFT_DETECTED = "drift_detected"
+    EXPERIMENT_FINISHED = "experiment_finished"
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"
     AGENT_PAUSED = "agent_paused"

@@ -55,6 +55,12 @@ class Move:
         values = {name: row[name] for name in cls.__dataclass_fields__}
         return cls(**{**values, "kind": Kind(row["kind"]), "stage": Stage(row["stage"])})
 
+    @property
+    def went_back(self) -> bool:
+        """Whether it led back to the version before, whichever way it was made."""
+        to_previous = self.to_version is not None and self.to_version == self.previous_version
+        return self.kind is Kind.ROLLED_BACK or to_previous
+
     def at(self, stage: Stage) -> Move:
         return replace(self, stage=stage)
 

@@ -277,6 +277,11 @@ class Registry:
         for name, value in tags.items():
             self._ask("set_model_version_tag", strategy_id, str(number), name, value)
 
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Put tags on the run that a version was trained in, for people who look there."""
+        for name, value in tags.items():
+            self._ask("set_tag", run_id, name, value)
+
     def add_report(self, run_id: str, name: str, text: str) -> None:
         """Put a text beside the run that a version was trained in."""
         self._ask("log_text", run_id, text, name)

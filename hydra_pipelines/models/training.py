@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -74,14 +75,16 @@ def train(
     *,
     code_version: str,
     report: bool = False,
+    tags: Mapping[str, str] = {},
 ) -> TrainedModel:
     """Evaluate a strategy as of the close of a session, fit it on all that was known, register it.
 
     The same strategy on the same data gives the same inference arrays, bit for bit. No alias is
     moved: that is promotion. report: let vectorbt simulate the evaluation too and log what it says;
-    importing it takes seconds, so only where nobody waits to trade. Raises TrainingError where the
-    history is too short, a feature is missing or a check fails, RegistryUnavailable where the
-    registry can't be reached or written.
+    importing it takes seconds, so only where nobody waits to trade. tags: more tags for the run and
+    the version, from their beginning. Raises TrainingError where the history is too short, a
+    feature is missing or a check fails, RegistryUnavailable where the registry can't be reached or
+    written.
     """
     data = training_data(spec, features, bars, as_of)
     evaluation = evaluate(spec, data)
@@ -95,11 +98,13 @@ def train(
     alarms = leak_alarms(evaluation.figures)
     try:
         run_id, model_id = _log(
-            spec, data, evaluation, pipeline, model, registry, as_of, code_version, artifacts, files
-        )
+            spec, data, evaluation, pipeline, model, registry, as_of,
+            {**tags, "code_version": code_version}, artifacts, files,
+        )  # fmt: skip
     except (import_mlflow().MlflowException, OSError) as error:
         raise RegistryUnavailable(f"strategy {spec.id} can't be logged: {error}") from error
-    tags = {
+    version_tags = {
+        **tags,
         "inference_sha256": sha256(files[INFERENCE_FILE]),
         "features": json.dumps(spec.features),
         "configuration": spec.configuration,
@@ -109,14 +114,14 @@ def train(
         "leak_alarms": "; ".join(alarms) or "none",
         **{name: f"{value:.6g}" for name, value in evaluation.figures.items()},
     }
-    number = registry.register(spec.id, run_id, model_id, tags)
+    number = registry.register(spec.id, run_id, model_id, version_tags)
     return TrainedModel(
         spec.id,
         number,
         run_id,
         as_of,
         data.snapshot,
-        tags["inference_sha256"],
+        version_tags["inference_sha256"],
         model,
         evaluation.figures,
         alarms,
@@ -173,7 +178,7 @@ def _log(
     model: InferenceModel,
     registry: Registry,
     as_of: date,
-    code_version: str,
+    tags: Mapping[str, str],
     artifacts: dict[str, str],
     files: dict[str, bytes],
 ) -> tuple[str, str]:
@@ -189,7 +194,7 @@ def _log(
     sample = data.x[data.complete][-5:]
     example = pd.DataFrame(sample, columns=list(spec.features))
     with mlflow.start_run(experiment_id=experiment, run_name=f"{spec.id} {as_of}") as run:
-        mlflow.set_tags({"strategy": spec.id, "title": spec.title, "code_version": code_version})
+        mlflow.set_tags({**tags, "strategy": spec.id, "title": spec.title})
         mlflow.log_params(
             {
                 "family": spec.family,
