@@ -156,7 +156,8 @@ def decide(slot: Slot, tick: datetime, now: datetime, calendar: Calendar) -> Dec
         if (day - session).days > 5:
             return Skip(f"the exchange had no session in the week before {day}")
     elif not calendar.is_session(day):
-        return Skip(_no_session(day, calendar))
+        made_up = _before_the_holiday(slot, day, tick, now, calendar)
+        return made_up or Skip(_no_session(day, calendar))
     else:
         session = calendar.previous(day) if slot.when is When.MORNING else day
     if slot.when is When.EVENING and tick < calendar.close(day):
@@ -213,6 +214,19 @@ def next_run(slot: Slot, now: datetime, calendar: Calendar) -> tuple[datetime, d
         if isinstance(decision, Run):
             return tick, decision.session
     return None
+
+
+def _before_the_holiday(
+    slot: Slot, day: date, tick: datetime, now: datetime, calendar: Calendar
+) -> Run | None:
+    """The session before, where a holiday's tick is itself made up: of the ticks that were missed
+    Dagster makes up the latest only, and this may stand for the session's own."""
+    if slot.when is not When.EVENING or now <= tick + _GRACE:
+        return None
+    session = calendar.latest(day)
+    if now > calendar.open(calendar.next(session)):
+        return None
+    return Run(session, f"{slot.name}-{session}")
 
 
 def _no_session(day: date, calendar: Calendar) -> str:

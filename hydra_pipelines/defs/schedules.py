@@ -67,13 +67,15 @@ def _answer(
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
     if isinstance(decision, Missed):
-        tell_of_a_missed_tick(desk, slot, decision)
+        # In the venue's time no session is lost by it: the next tick takes the same one.
+        if not desk.embedded and not was_asked_for(context.instance, decision.key):
+            tell_of_a_missed_tick(desk, slot, decision)
         return dg.SkipReason(decision.reason)
     session, key = decision.session, decision.key
     if desk.embedded:
         session = session_of_the_venue(desk, slot)
         key = f"{slot.name}-embedded-{session}"
-    if _was_asked_for(context.instance, key):
+    if was_asked_for(context.instance, key):
         moved_by = (
             ". The embedded desk keeps its own time: its next session is due once this one is "
             "traded, by `hydra cycle`, `hydra replay` or the schedule `trading`"
@@ -106,5 +108,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _was_asked_for(instance: dg.DagsterInstance, key: str) -> bool:
+def was_asked_for(instance: dg.DagsterInstance, key: str) -> bool:
+    """Whether there is a run by this key, whatever became of it."""
     return bool(instance.get_runs(dg.RunsFilter(tags={KEY_TAG: key}), limit=1))

@@ -10,7 +10,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorType, TickStatus
 
 from hydra_pipelines.day.timetable import Missed, Run, Slot, decide, ticks, timetable
-from hydra_pipelines.defs.schedules import tell_of_a_missed_tick
+from hydra_pipelines.defs.schedules import tell_of_a_missed_tick, was_asked_for
 from hydra_pipelines.defs.sensors.calm import Answer, calm, now
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.sessions import NEW_YORK
@@ -41,9 +41,9 @@ def missed_schedule_sensor(settings: Settings) -> dg.SensorDefinition:
     )(calm(look_for_missed_ticks))
 
 
-def look(
-    context: dg.SensorEvaluationContext, desk: Desk, slots: tuple[Slot, ...]
-) -> dg.SensorResult:
+def look(context: dg.SensorEvaluationContext, desk: Desk, slots: tuple[Slot, ...]) -> Answer:
+    if desk.embedded:
+        return dg.SkipReason("the embedded desk keeps the venue's time: no session is lost there")
     at = now()
     states = {
         state.instigator_name: state
@@ -96,6 +96,9 @@ def _never_came(
             yield tick, Missed(fair.session, fair.key, text)
         else:
             late = decide(slot, tick, at, desk.calendar)
+            if was_asked_for(instance, fair.key):
+                yield tick, None
+                continue
             if not isinstance(late, Missed):
                 return
             yield tick, late
