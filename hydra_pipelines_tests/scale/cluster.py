@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from hydra_pipelines_tests.desks import HYDRA
 
@@ -50,11 +53,16 @@ class Cluster:
     environment: dict[str, str]
     workers: dict[str, Process] = field(default_factory=dict)
 
-    def start_worker(self, queue: str, name: str) -> None:
-        """A worker in a process group of its own; its log is in the folder."""
+    def start_worker(self, queue: str, name: str, trap: str = "") -> None:
+        """A worker in a process group of its own; its log is in the folder.
+
+        trap: `module:Class.method:n:group`, where it is killed at the n-th call with all its
+        processes, or `...:step`, where only the process dies that executes the step.
+        """
+        program = [sys.executable, "-c", TRAPPED, trap] if trap else HYDRA
         with (self.folder / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
-                [*HYDRA, "worker", "--queue", queue, "--name", name],
+                [*program, "worker", "--queue", queue, "--name", name],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -69,21 +77,53 @@ class Cluster:
         for name in self.workers:
             wait(lambda name=name: " ready." in self.log_of(name), 60, f"worker {name}")
 
-    def kill_worker(self, name: str) -> None:
-        """The worker and all its processes at once, as when its machine is gone."""
+    def replace_worker(self, queue: str, trap: str = "") -> None:
+        """Another worker of a queue in the place of the one named like it, which may be dead."""
+        self.stop_worker(queue)
+        (self.folder / f"{queue}.log").unlink()
+        self.start_worker(queue, queue, trap)
+        self.wait_for_workers()
+
+    def stop_worker(self, name: str) -> None:
         process = self.workers.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+            raise AssertionError(f"worker {name} did not stop: {self.log_of(name)}") from None
 
     def stop_workers(self) -> None:
-        for name, process in self.workers.items():
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill_worker(name)
-                raise AssertionError(f"worker {name} did not stop: {self.log_of(name)}") from None
-        self.workers = {}
+        for name in list(self.workers):
+            self.stop_worker(name)
+
+
+TRAPPED = """
+import importlib, os, signal, sys
+
+trap = sys.argv.pop(1)
+module, path, calls, what = trap.split(":")
+owner = importlib.import_module(module)
+*owners, name = path.split(".")
+for part in owners:
+    owner = getattr(owner, part)
+real, seen = getattr(owner, name), []
+
+def trapped(*args, **kwargs):
+    seen.append(1)
+    if len(seen) == int(calls):
+        if what == "group":
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **kwargs)
+
+setattr(owner, name, trapped)
+from hydra_pipelines.cli import main
+sys.argv[0] = "hydra"
+main()
+"""
+"""`hydra` with a trap at one place of the real code."""
 
 
 @contextmanager
@@ -205,18 +245,32 @@ with desk_instance(Desk.open()) as instance:
             print("run", json.dumps({
                 "run_id": result.run_id,
                 "success": result.success,
-                "events": [[e.event_type_value, e.step_key, e.message] for e in result.all_events],
+                "failures": [e.message for e in result.all_events if e.is_failure],
+                "error": "\\n".join(
+                    e.event_specific_data.error.to_string()
+                    for e in result.all_events
+                    if e.is_failure and getattr(e.event_specific_data, "error", None)
+                ),
+                "workers": {
+                    e.step_key: e.engine_event_data.metadata["Celery worker"].value
+                    for e in result.all_events
+                    if e.is_engine_event and "Celery worker" in e.engine_event_data.metadata
+                },
             }), flush=True)
 """
 """Runs the cycles of sessions as the process of a run does, one line of JSON each."""
 
 
-def drive(made: Cluster, *sessions: str) -> Process:
-    """The process that runs the cycles of some sessions, step by step on the workers."""
-    return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *sessions],
+def run_cycles(made: Cluster, *sessions: date) -> list[dict[str, Any]]:
+    """Runs the cycles of some sessions on the workers; what came of each."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *map(str, sessions)],
         env={**os.environ, **made.environment},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = [line.removeprefix("run ") for line in done.stdout.splitlines() if line[:4] == "run "]
+    return [json.loads(line) for line in lines]

@@ -10,6 +10,7 @@ OF_THE_RUN = {
     # The wall's time, and names that are drawn anew by every run.
     *("recorded_at", "occurred_at", "updated_at", "applied_at"),
     *("run_id", "mlflow_run_id", "move_id"),
+    "code_version",  # the commit at hand
 }
 """Columns that differ between two runs of the same thing."""
 IN_DETAILS = {"age_seconds", "mlflow_run_id", "move_id", "run_id"}
