@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hydra_pipelines.models.gate import GateLimits
     from hydra_pipelines.models.registry import Registry
     from hydra_pipelines.models.strategies import StrategySpec
+    from hydra_pipelines.monitoring.paper_facts import Venue
+    from hydra_pipelines.monitoring.paper_gate import PaperGate
     from hydra_pipelines.paper_gateway.process import Endpoint as VenueEndpoint
 
 
@@ -58,6 +60,8 @@ class Desk:
         self._gateway: BrokerGateway | None = None
         self._connection = ExitStack()
         """Holds the lock on the connection for as long as there is one."""
+        self.moving_models = False
+        """Whether this desk holds the lock on promotions, see `day.champions.moving`."""
 
     @classmethod
     def open(cls) -> Desk:
@@ -315,7 +319,7 @@ class Desk:
     @property
     def clearance(self) -> Clearance:
         """What the guard judges connections by; a dry run reads what paper trading may."""
-        from hydra_pipelines.execution.broker.guard import Clearance
+        from hydra_pipelines.execution.broker.guard import NOT_ASKED, Clearance
 
         s = self.settings
         return Clearance(
@@ -323,15 +327,33 @@ class Desk:
             embedded=self.embedded,
             live_confirmed=s.live_confirmed,
             live_accounts=frozenset(s.live.accounts),
-            paper_gate=self.paper_gate(),
+            paper_gate=self.paper_gate() if s.mode == "live" else NOT_ASKED,
             override_reason=s.live.override_reason,
         )
 
     def paper_gate(self) -> PaperGateVerdict:
-        """Whether the weeks of paper trading have been passed that live trading needs."""
+        """Whether the weeks of paper trading have been passed that live trading needs, at IBKR.
+
+        Never raises: what can't be evaluated is not passed.
+        """
         from hydra_pipelines.execution.broker.guard import PaperGateVerdict
 
-        return PaperGateVerdict(False, "it can't be evaluated yet by this version")
+        try:
+            gate = self.evaluate_paper_gate("ibkr")
+        except Exception as error:
+            return PaperGateVerdict(False, f"it can't be evaluated: {error}")
+        return PaperGateVerdict(gate.opens_live, gate.why)
+
+    def evaluate_paper_gate(self, venue: Venue) -> PaperGate:
+        """The paper gate on the evidence of a venue, by the published snapshot and control store.
+
+        Raises LedgerError and ControlError.
+        """
+        from hydra_pipelines.monitoring.paper_evidence import gate_of
+
+        return gate_of(
+            venue, self.settings, self.ledger, self.control, self.calendar, self.slippage_by
+        )
 
     def _connect(self) -> BrokerGateway:
         from hydra_pipelines.execution.broker.gateway import BrokerGateway

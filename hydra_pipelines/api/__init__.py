@@ -27,6 +27,7 @@ from hydra_pipelines.api.journal import (
     slippage_bias,
     slippage_points,
 )
+from hydra_pipelines.api.paper import paper_gate
 from hydra_pipelines.api.rows import Row, frame
 from hydra_pipelines.api.stores import stores
 from hydra_pipelines.api.tracing import trace_fill
@@ -56,6 +57,7 @@ __all__ = [
     "order",
     "order_plan",
     "orders",
+    "paper_gate",
     "position_breaks",
     "positions",
     "predictions",

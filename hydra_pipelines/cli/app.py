@@ -17,6 +17,7 @@ from hydra_pipelines.cli import (
     halt,
     models,
     orders,
+    paper_gate,
     positions,
     read,
     replay,
@@ -55,6 +56,7 @@ app.command("resume-trading")(halt.resume_trading)
 app.command("risk")(risk.risk)
 app.command("reset-breaker")(risk.reset_breaker)
 app.command("alert-test")(risk.alert_test)
+app.command("paper-gate")(paper_gate.paper_gate)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
 app.command("worker")(worker.worker)

@@ -8,6 +8,7 @@ from hydra_pipelines.day.asking import BrokerStateUnknown
 from hydra_pipelines.day.books import sync_account, sync_positions
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, model_states
 from hydra_pipelines.day.models import ensure_champions, strategies_named, train_strategies
+from hydra_pipelines.day.paper_gating import NothingToSign, paper_gate, sign_off
 from hydra_pipelines.day.planning import make_order_plan
 from hydra_pipelines.day.profits import tell_profits
 from hydra_pipelines.day.promotion import (
@@ -43,6 +44,7 @@ __all__ = [
     "BrokerStateUnknown",
     "ModelState",
     "NoPlan",
+    "NothingToSign",
     "PromotionError",
     "SessionRefused",
     "StrategyModel",
@@ -59,6 +61,7 @@ __all__ = [
     "make_session_signals",
     "may_have_sent",
     "model_states",
+    "paper_gate",
     "promote",
     "reconcile_orders",
     "reconcile_slippage",
@@ -67,6 +70,7 @@ __all__ = [
     "revert_calibration",
     "rollback",
     "session_members",
+    "sign_off",
     "slippage_report",
     "strategies_named",
     "sync_account",

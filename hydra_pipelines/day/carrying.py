@@ -16,6 +16,15 @@ _AUDITED_AS: dict[str, AuditEvent] = {
     ControlEvent.AGENT_PAUSED: AuditEvent.AGENT_PAUSED,
     ControlEvent.BREAKER_TRIPPED: AuditEvent.BREAKER_TRIPPED,
     ControlEvent.BREAKER_RESET: AuditEvent.BREAKER_RESET,
+    **{
+        event.value: event
+        for event in (
+            AuditEvent.CONNECTION_LOST,
+            AuditEvent.CONNECTION_RESTORED,
+            AuditEvent.DRILL,
+            AuditEvent.PAPER_GATE_SIGNED_OFF,
+        )
+    },
 }
 """All else is a manual action, named by its `action`."""
 

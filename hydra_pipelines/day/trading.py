@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hydra_pipelines.control import ControlError
 from hydra_pipelines.day.alerting import tell_of_orders, telling_of_a_lost_broker
 from hydra_pipelines.day.carrying import carry_over
+from hydra_pipelines.day.connections import ConnectionWatch
 from hydra_pipelines.day.planning import market_facts
 from hydra_pipelines.desk import Desk
-from hydra_pipelines.ledger import decisions, orders
+from hydra_pipelines.ledger import decisions, orders, paper
 from hydra_pipelines.ledger.store import LedgerError, Transaction, exclusive
 
 if TYPE_CHECKING:
@@ -45,9 +46,19 @@ def execute_plan(
     with at_work(desk, run_id, say) as manager:
         with desk.ledger.transaction() as tx:
             carry_over(desk.control, tx)
-            _plan(tx, session)
+            plan = _plan(tx, session)
             # What is worked is no dry run any more, however the plan was made.
             decisions.mark_worked(tx, session)
+            paper.record_venue(
+                tx,
+                session,
+                plan["execution_session"],
+                account=manager.broker.account_id,
+                mode=desk.settings.mode,
+                venue=desk.settings.broker.venue,
+                server_version=manager.broker.server_version,
+                run_id=run_id,
+            )
         report = manager.execute(session, market_facts(desk, session))
     tell_of_orders(report, desk.alerts.send)
     return report
@@ -99,8 +110,10 @@ def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[Orde
     timeout_s = desk.settings.ledger.lock_timeout_s
     with (
         telling_of_a_lost_broker(desk.alerts.send),
+        ConnectionWatch(desk).connecting() as watch,
         # Before the other locks, since a run keeps it from step to step.
         desk.broker() as broker,
+        watch.at_work(broker),
         exclusive(lock, timeout_s, "the execution of orders"),
     ):
         try:

@@ -81,9 +81,23 @@ def first_live_after(rows: Rows, instant: datetime) -> datetime | None:
     )
 
 
-def last_contact(rows: Rows) -> datetime | None:
-    """When a session was last worked at any venue, wall time."""
-    return rows.value("SELECT max(recorded_at) FROM session_venues")
+def last_contact(rows: Rows, venue: str) -> datetime | None:
+    """When a session was last worked at a venue, live or not; wall time."""
+    return rows.value("SELECT max(recorded_at) FROM session_venues WHERE venue = ?", [venue])
+
+
+def decided_experiments(rows: Rows, since: datetime) -> list[dict[str, Any]]:
+    """Experiments of complete healing cycles that ended in a decision, oldest first.
+
+    Columns decided_at, decision (promoted, rejected or rolled_back), mutation_type, strategy_id.
+    """
+    return rows.query(
+        "SELECT e.decided_at, e.decision, e.mutation_type, e.strategy_id "
+        "FROM experiments e JOIN healing_cycles c USING (cycle_id) WHERE c.stage = 'done' "
+        "AND e.decision IN ('promoted', 'rejected', 'rolled_back') AND e.decided_at >= ? "
+        "ORDER BY e.decided_at",
+        [since],
+    )
 
 
 def deeds_of_people(rows: Rows, since: datetime) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from hydra_pipelines.settings.dashboard import DashboardSettings
 from hydra_pipelines.settings.load import SettingsError, load_settings, place_of
 from hydra_pipelines.settings.model import PROJECT_ROOT, Settings
 from hydra_pipelines.settings.monitoring import MonitoringSettings
+from hydra_pipelines.settings.operations import RetentionSettings, UpSettings
 from hydra_pipelines.settings.paper_gate import PaperGateSettings
 from hydra_pipelines.settings.scale import DagsterSettings
 from hydra_pipelines.settings.schedule import ScheduleSettings
@@ -44,6 +45,7 @@ __all__ = [
     "PaperGateSettings",
     "PlanSettings",
     "PromotionSettings",
+    "RetentionSettings",
     "RiskSettings",
     "ScheduleSettings",
     "Settings",
@@ -51,6 +53,7 @@ __all__ = [
     "SignalSettings",
     "SlippageSettings",
     "StrategySettings",
+    "UpSettings",
     "load_settings",
     "place_of",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ from hydra_pipelines.settings.agent import AgentSettings
 from hydra_pipelines.settings.dashboard import DashboardSettings
 from hydra_pipelines.settings.families import refusal
 from hydra_pipelines.settings.monitoring import MonitoringSettings
+from hydra_pipelines.settings.operations import RetentionSettings, UpSettings
 from hydra_pipelines.settings.paper_gate import PaperGateSettings
 from hydra_pipelines.settings.scale import DagsterSettings
 from hydra_pipelines.settings.schedule import ScheduleSettings
@@ -70,6 +73,8 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
+    up: UpSettings = UpSettings()
+    retention: RetentionSettings = RetentionSettings()
     paper_gate: PaperGateSettings = PaperGateSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     dashboard: DashboardSettings = DashboardSettings()
@@ -166,6 +171,18 @@ class Settings(BaseSettings):
     @property
     def registry_uri(self) -> str:
         return self.mlflow_uri or f"sqlite:///{self.mlruns_path / 'mlflow.db'}"
+
+    @property
+    def what_is_traded(self) -> str:
+        """A hash of the settings that decide what is traded, how much of it, and how."""
+        decisive = {
+            "risk": self.risk.model_dump(mode="json"),
+            "plan": self.plan.model_dump(mode="json"),
+            "execution": self.execution.model_dump(mode="json"),
+            "slippage": self.slippage.model_dump(mode="json"),
+            "strategies": [strategy.model_dump(mode="json") for strategy in self.deployed],
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def deployed(self) -> tuple[StrategySettings, ...]:

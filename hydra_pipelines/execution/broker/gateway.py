@@ -178,6 +178,11 @@ class BrokerGateway:
         return self._client.outage
 
     @property
+    def outages(self) -> int:
+        """How often the gateway has lost IB's servers since we connected to it."""
+        return self._client.outages
+
+    @property
     def doubt(self) -> str | None:
         """Why nothing may be submitted now; None where something may be."""
         if self._client.outage:

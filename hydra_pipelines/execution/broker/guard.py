@@ -31,6 +31,9 @@ class PaperGateVerdict:
     why: str
 
 
+NOT_ASKED = PaperGateVerdict(False, "the paper gate was not asked")
+
+
 @dataclass(frozen=True)
 class Clearance:
     """What a connection is for, and what a person has confirmed. The default is paper trading.
@@ -43,7 +46,7 @@ class Clearance:
     embedded: bool = False
     live_confirmed: bool = False
     live_accounts: Collection[str] = ()
-    paper_gate: PaperGateVerdict = PaperGateVerdict(False, "the paper gate was not asked")
+    paper_gate: PaperGateVerdict = NOT_ASKED
     override_reason: str = ""
 
     @property
