@@ -18,7 +18,7 @@ help:
 	@echo 'make crash-matrix  the trading process killed at every boundary; CRASH="--every 10" for less'
 	@echo 'make scale-test    PostgreSQL, Redis and Celery workers, which are killed at several places'
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
-	@echo 'make up      the Dagster UI with its daemon, on http://127.0.0.1:3000, until Ctrl-C'
+	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style, format and types'
 	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
@@ -63,13 +63,9 @@ lint: env
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
+# UP: options, for example "--port 3001" or "--no-dashboard".
 up: env
-	@home="$$(.venv/bin/python -c \
-	    'from hydra_pipelines.settings import load_settings; print(load_settings().dagster_home)')" \
-	&& mkdir -p "$$home" && cp dagster.yaml "$$home/" && export DAGSTER_HOME="$$home" \
-	&& .venv/bin/dagster instance info >/dev/null \
-	&& echo 'Dagster UI: http://127.0.0.1:3000 (Ctrl-C ends it)' \
-	&& exec .venv/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+	@exec .venv/bin/hydra up $(UP)
 
 bench: env
 	@for script in benchmarks/[a-z]*.py; do .venv/bin/python "$$script" || exit 1; done

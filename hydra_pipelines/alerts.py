@@ -49,6 +49,7 @@ class AlertKind(StrEnum):
     STALE_DATA = "stale_data"
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
+    COMPONENT_DOWN = "component_down"
     TEST = "test"
 
 

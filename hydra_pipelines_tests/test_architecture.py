@@ -23,7 +23,7 @@ LEVELS = (
     {"features", "market"},
     {"execution", "decision", "models"},
     {"agent", "monitoring"},
-    {"desk", "day"},
+    {"desk", "day", "operations"},
     {"api"},
     {"defs", "dashboard", "cli", "definitions", PACKAGE},
 )

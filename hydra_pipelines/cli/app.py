@@ -22,6 +22,7 @@ from hydra_pipelines.cli import (
     read,
     replay,
     risk,
+    up,
     worker,
 )
 
@@ -57,6 +58,7 @@ app.command("risk")(risk.risk)
 app.command("reset-breaker")(risk.reset_breaker)
 app.command("alert-test")(risk.alert_test)
 app.command("paper-gate")(paper_gate.paper_gate)
+app.command("up")(up.up)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
 app.command("worker")(worker.worker)
