@@ -27,6 +27,7 @@ from hydra_pipelines.api.journal import (
     slippage_bias,
     slippage_points,
 )
+from hydra_pipelines.api.monitoring import drift, drift_history, session_scores
 from hydra_pipelines.api.paper import paper_gate
 from hydra_pipelines.api.rows import Row, frame
 from hydra_pipelines.api.stores import stores
@@ -46,6 +47,8 @@ __all__ = [
     "audit_events",
     "carried_journal",
     "curve_markers",
+    "drift",
+    "drift_history",
     "equity_curve",
     "fill_days",
     "fill_page",
@@ -66,6 +69,7 @@ __all__ = [
     "reconciliation",
     "risk",
     "run_costs",
+    "session_scores",
     "signal_curve",
     "slippage_bias",
     "slippage_calibrations",

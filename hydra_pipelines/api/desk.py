@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hydra_pipelines.api.monitoring import NOT_CHECKED, latest_status
 from hydra_pipelines.api.rows import Row
 from hydra_pipelines.control import Control
 from hydra_pipelines.desk import Desk
@@ -21,7 +22,7 @@ def status(desk: Desk) -> Row:
         "next_session_due": desk.next_session_due(),
         "last_cycle": None,
         "account": None,
-        "drift": "not_checked",
+        "drift": NOT_CHECKED,
         "agent": "paused" if control.agent_paused else "running",
         "kill_switch": control.kill_switch,
         "breakers": [vars(breaker) for breaker in control.tripped()],
@@ -29,6 +30,7 @@ def status(desk: Desk) -> Row:
     try:
         with desk.ledger.snapshot() as rows:
             out["last_cycle"] = _last_cycle(rows)
+            out["drift"] = latest_status(rows)
             out["account"] = rows.one(
                 "SELECT * EXCLUDE (recorded_at) FROM account_snapshots "
                 "ORDER BY session DESC, recorded_at DESC LIMIT 1"

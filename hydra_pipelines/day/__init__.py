@@ -7,6 +7,7 @@ same inputs give the same rows, and what was executed is never made anew. No fac
 from hydra_pipelines.day.asking import BrokerStateUnknown
 from hydra_pipelines.day.books import sync_account, sync_positions
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, model_states
+from hydra_pipelines.day.drift import DriftError, DriftRun, check_drift
 from hydra_pipelines.day.models import ensure_champions, strategies_named, train_strategies
 from hydra_pipelines.day.paper_gating import NothingToSign, paper_gate, sign_off
 from hydra_pipelines.day.planning import make_order_plan
@@ -42,6 +43,8 @@ from hydra_pipelines.day.trading import (
 
 __all__ = [
     "BrokerStateUnknown",
+    "DriftError",
+    "DriftRun",
     "ModelState",
     "NoPlan",
     "NothingToSign",
@@ -49,6 +52,7 @@ __all__ = [
     "SessionRefused",
     "StrategyModel",
     "calibrate_slippage",
+    "check_drift",
     "check_session",
     "ensure_champions",
     "execute_plan",

@@ -173,6 +173,16 @@ def predictions_by(
     return {name: (found or {}).get(name) or [] for name in names}
 
 
+def first_unscored(rows: Rows, strategy_id: str, version: int, until: date | None) -> date | None:
+    """The first session up to `until` that a version predicted and that has no score yet."""
+    return rows.value(
+        "SELECT min(session) FROM predictions p WHERE strategy_id = $1 AND model_version = $2 "
+        "AND session <= $3 AND NOT EXISTS (FROM session_scores s WHERE s.session = p.session "
+        "AND s.strategy_id = $1 AND s.model_version = $2)",
+        [strategy_id, version, until],
+    )
+
+
 def _numbers_of(rows: Rows, session: date) -> list[int]:
     return [
         row["run_no"]
