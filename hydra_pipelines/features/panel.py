@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,45 +114,82 @@ class FeatureReport:
     unavailable: Mapping[str, str]
 
 
-def update_features(bars: Lake, features: Lake, through: date) -> FeatureReport:
+@dataclass(frozen=True)
+class Missing:
+    """What an update has to make: sessions start .. stop - 1 of the bars, by these entries."""
+
+    source: LakeView
+    entries: tuple[Feature, ...]
+    start: int
+    stop: int
+    about: Mapping[str, Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return names_of(self.entries)
+
+    def blocks(self) -> Iterator[slice]:
+        """The sessions in parts whose features fit into memory."""
+        each = 8 * 3 * len(self.entries) * max(len(self.source.symbols), 1)
+        step = max(32, _BLOCK_BYTES // each)
+        for first in range(self.start, self.stop, step):
+            yield slice(first, min(first + step, self.stop))
+
+
+Part = tuple[slice, np.ndarray]
+"""Symbols, and their values before ranks and scores: (sessions missing, entries, symbols)."""
+
+
+def update_features(
+    bars: Lake,
+    features: Lake,
+    through: date,
+    made: Callable[[Missing], Sequence[Part]] = lambda _: (),
+) -> FeatureReport:
     """Bring the lake of features up to `through`, and never beyond what the bars have.
 
     Makes only the sessions that are missing, from their look-back. Starts again where the
     catalogue, the symbols or the fields of the bars changed, and from the first session whose bars
-    were corrected since. Raises LakeMissing where there are no bars.
+    were corrected since. made: which of it others have computed already, see `shards`.
+    Raises LakeMissing where there are no bars.
     """
     source = bars.view()
-    version = catalogue_version()
-    chosen, unavailable = available(source.fields)
-    names = names_of(chosen)
-    if not names:
-        raise FeatureError("; ".join(f"{name}: {why}" for name, why in unavailable.items()))
-    about = {"catalogue": version, "unavailable": unavailable}
     with features.writing() as writer:
         held = writer.view()
-        valid = _valid_sessions(held, source, names, about)
+        missing = missing_sessions(source, held, through)
+        valid, about = missing.start, missing.about
         rebuilt_from = None
         if held is None or valid < len(held.sessions) or held.about != about:
             if held is not None and valid < len(held.sessions):
                 rebuilt_from = held.sessions[valid].item()
-            _keep(writer, held, valid, names, source.symbols, about)
-        wanted = source.count_through(through)
-        panel = bar_panel(source)
-        step = max(32, _BLOCK_BYTES // (8 * len(names) * max(len(source.symbols), 1)))
-        for start in range(valid, wanted, step):
-            stop = min(start + step, wanted)
-            values = _compute(chosen, panel, start, stop)
-            writer.append(source.sessions[start:stop], values, source.snapshots[start:stop])
+            _keep(writer, held, valid, missing.names, source.symbols, about)
+        panel, parts = bar_panel(source), made(missing)
+        for block in missing.blocks():
+            inside = slice(block.start - valid, block.stop - valid)
+            ready = [(symbols, values[inside]) for symbols, values in parts]
+            values = _compute(missing.entries, panel, block.start, block.stop, ready)
+            writer.append(source.sessions[block], values, source.snapshots[block])
         sessions = features.view().sessions
     return FeatureReport(
         last=sessions[-1].item() if len(sessions) else None,
         sessions=len(sessions),
-        added=max(0, wanted - valid),
+        added=max(0, missing.stop - valid),
         rebuilt_from=rebuilt_from,
-        features=len(names),
-        version=version,
-        unavailable=unavailable,
+        features=len(missing.names),
+        version=about["catalogue"],
+        unavailable=about["unavailable"],
     )
+
+
+def missing_sessions(source: LakeView, held: LakeView | None, through: date) -> Missing:
+    """What the features held lack of those of the bars. Raises FeatureError where these bars can
+    give none at all."""
+    chosen, unavailable = available(source.fields)
+    if not chosen:
+        raise FeatureError("; ".join(f"{name}: {why}" for name, why in unavailable.items()))
+    about = {"catalogue": catalogue_version(), "unavailable": unavailable}
+    valid = _valid_sessions(held, source, names_of(chosen), about)
+    return Missing(source, chosen, valid, source.count_through(through), about)
 
 
 def read_features(lake: Lake, first: date | None = None, last: date | None = None) -> FeaturePanel:
@@ -253,12 +291,51 @@ def _keep(
     )
 
 
-def _compute(entries: Sequence[Feature], panel: BarPanel, start: int, stop: int) -> np.ndarray:
-    """Values (stop - start, 3 x entries, N) of the sessions start .. stop - 1 of a panel."""
+def _compute(
+    entries: Sequence[Feature],
+    panel: BarPanel,
+    start: int,
+    stop: int,
+    ready: Sequence[Part] = (),
+) -> np.ndarray:
+    """Values (stop - start, 3 x entries, N) of the sessions start .. stop - 1 of a panel.
+
+    ready: values of some symbols, in their order; those of the others are computed.
+    """
     count, width = stop - start, len(panel.symbols)
     values = np.empty((count, 3 * len(entries), width))
     if not values.size:
         return values
+    raw, done = values[:, ::3], 0
+    for symbols, given in (*ready, (slice(width, width), np.empty((count, len(entries), 0)))):
+        rest = slice(done, symbols.start)
+        compute_raw(entries, panel, start, stop, rest, raw[:, :, rest])
+        raw[:, :, symbols] = given
+        done = symbols.stop
+
+    def score(part: slice) -> None:
+        engine.score_rows(values[part].reshape(-1, 3, width))
+
+    share = -(-count // max(1, min(count, 4 * _WORKERS)))
+    _spread(score, [slice(first, first + share) for first in range(0, count, share)])
+    return values
+
+
+def compute_raw(
+    entries: Sequence[Feature],
+    panel: BarPanel,
+    start: int,
+    stop: int,
+    symbols: slice,
+    out: np.ndarray,
+) -> None:
+    """Fill `out`, (stop - start, entries, symbols), with values before ranks and scores.
+
+    Each is the same number, bit for bit, whichever symbols and sessions are computed with it.
+    """
+    count, width = stop - start, symbols.stop - symbols.start
+    if count <= 0 or width <= 0:
+        return
     depth: dict[str, int] = {}
     for entry in entries:
         for name in entry.inputs:
@@ -269,7 +346,10 @@ def _compute(entries: Sequence[Feature], panel: BarPanel, start: int, stop: int)
 
     rows = count + max(depth.values()) + MAX_GAP
     columns = max(16, (_FEW_BYTES if count < _FEW else _TILE_BYTES) // (8 * rows) // 16 * 16)
-    tiles = [slice(first, min(first + columns, width)) for first in range(0, width, columns)]
+    tiles = [
+        slice(first, min(first + columns, symbols.stop))
+        for first in range(symbols.start, symbols.stop, columns)
+    ]
 
     def fill(tile: slice) -> None:
         held = {name: _input(panel, name, start - deep, stop, tile) for name, deep in depth.items()}
@@ -286,18 +366,13 @@ def _compute(entries: Sequence[Feature], panel: BarPanel, start: int, stop: int)
                     f"feature {entry.name!r} returned shape {raw.shape} for "
                     f"{count + entry.lookback} sessions: its look-back is not {entry.lookback}"
                 )
-            values[:, 3 * i, tile] = raw
+            mine = out[:, i, tile.start - symbols.start : tile.stop - symbols.start]
+            mine[:] = raw
             for name in entry.inputs:
                 if (unknown := missing.get(name)) is not None:
-                    values[:, 3 * i, tile][unknown] = np.nan
+                    mine[unknown] = np.nan
 
-    def score(part: slice) -> None:
-        engine.score_rows(values[part].reshape(-1, 3, width))
-
-    share = -(-count // max(1, min(count, 4 * _WORKERS)))
     _spread(fill, tiles)
-    _spread(score, [slice(first, first + share) for first in range(0, count, share)])
-    return values
 
 
 def _spread(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
