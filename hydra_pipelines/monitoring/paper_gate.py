@@ -381,7 +381,7 @@ def _condition(
 def _not_known(condition: Condition, why: str) -> Condition:
     return Condition(
         condition.name, condition.title, False, "not known", condition.threshold, why,
-        condition.next_step,
+        condition.next_step or "find out first; what is not known does not hold",
     )  # fmt: skip
 
 

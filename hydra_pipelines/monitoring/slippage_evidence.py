@@ -199,7 +199,8 @@ def _outside(found: Interval) -> bool:
 
 def _attainable(predicted: np.ndarray, actual: np.ndarray) -> float | None:
     claims, noise = float(predicted.std()), float((actual - predicted).std())
-    return claims / math.hypot(claims, noise) if claims > 0 else None
+    varies = claims > 1e-9 * max(1.0, abs(float(predicted.mean())))
+    return claims / math.hypot(claims, noise) if varies else None
 
 
 def _would_show(attainable: float, n: int) -> bool:
