@@ -100,10 +100,12 @@ def _worked(desk: Desk, session: date) -> bool:
 
 @dataclass(frozen=True)
 class AccountResult:
-    """row: of the equity curve. curve: the whole of it, oldest first."""
+    """row: of the equity curve. curve: the whole of it, oldest first. tripped: breakers that are,
+    each with its reason."""
 
     row: Mapping[str, Any]
     curve: tuple[Mapping[str, Any], ...]
+    tripped: Mapping[str, str]
 
 
 def sync_account(desk: Desk) -> AccountResult:
@@ -121,7 +123,8 @@ def sync_account(desk: Desk) -> AccountResult:
                 _record_account(tx, account, as_of)
                 curve = accounts.snapshots(tx, broker.account_id)
             desk.ledger.publish()
-    return AccountResult(curve[-1], tuple(curve))
+    tripped = {breaker.name: breaker.reason for breaker in desk.control.tripped()}
+    return AccountResult(curve[-1], tuple(curve), tripped)
 
 
 def open_books(desk: Desk, tx: Any, account: Account, session: date) -> None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, word_of
 from hydra_pipelines.day.session import is_frozen
+from hydra_pipelines.day.spreading import feature_shards
+from hydra_pipelines.day.supply import FEATURES, PREDICTIONS, PRICES, Supply, age
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import audit, decisions, experiments
 from hydra_pipelines.ledger.audit import AuditEvent
 
 if TYPE_CHECKING:
     from hydra_pipelines.features.panel import FeatureReport
+    from hydra_pipelines.market.bars import BarPanel
     from hydra_pipelines.market.ingest import IngestReport
     from hydra_pipelines.market.quality import Finding
     from hydra_pipelines.models.registry import ChampionRef
@@ -29,6 +32,7 @@ class BarsResult:
     findings: tuple[Finding, ...]
     closes: tuple[Mapping[str, Any], ...]
     """symbol, close and one-session return of the session, for people."""
+    supply: Supply
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -66,7 +70,21 @@ def ingest_bars(desk: Desk, session: date) -> BarsResult:
             {"symbol": s, "close": float(c), "return": float(r)}
             for s, c, r in zip(recent.symbols, close[-1], change, strict=True)
         )
-    return BarsResult(report, findings, closes)
+    return BarsResult(report, findings, closes, _prices(desk, session, recent))
+
+
+def _prices(desk: Desk, session: date, recent: BarPanel) -> Supply:
+    """Closes up to the session: those of the recent sessions, or all where these are too few."""
+    import numpy as np
+
+    from hydra_pipelines.market.ingest import bar_panel
+
+    last = recent.sessions[-1].item() if len(recent.sessions) else None
+    rows = int(np.isfinite(recent.fields["close"]).sum())
+    if rows < PRICES.rows:
+        whole = bar_panel(desk.bars.view(), last=session)
+        rows = int(np.isfinite(whole.fields["close"]).sum())
+    return Supply(PRICES, rows, age(desk.calendar, last, session))
 
 
 def session_members(desk: Desk, session: date) -> tuple[str, ...]:
@@ -77,11 +95,23 @@ def session_members(desk: Desk, session: date) -> tuple[str, ...]:
     return members(bar_panel(desk.bars.view(), first=session, last=session), session)
 
 
-def make_features(desk: Desk, session: date) -> FeatureReport:
-    """Bring the lake of features up to the session."""
-    from hydra_pipelines.features.panel import update_features
+@dataclass(frozen=True)
+class FeaturesResult:
+    report: FeatureReport
+    supply: Supply
 
-    return update_features(desk.bars, desk.features, session)
+
+def make_features(desk: Desk, session: date) -> FeaturesResult:
+    """Bring the lake of features up to the session."""
+    from hydra_pipelines.features.panel import read_features, update_features
+
+    shards = feature_shards(desk)
+    report = update_features(desk.bars, desk.features, session, shards.made)
+    shards.clear()
+    panel = read_features(desk.features, last=session)
+    last = panel.sessions[-1].item() if len(panel.sessions) else None
+    rows = len(panel.sessions) * len(panel.symbols)
+    return FeaturesResult(report, Supply(FEATURES, rows, age(desk.calendar, last, session)))
 
 
 @dataclass(frozen=True)
@@ -94,6 +124,7 @@ class PredictionsResult:
     left_out: Mapping[str, tuple[str, ...]]
     kept: bool
     """True where the session was executed already, so that its predictions stay as they were."""
+    supply: Supply
 
 
 def make_predictions(desk: Desk, session: date, run_id: str) -> PredictionsResult:
@@ -180,7 +211,19 @@ def _predict(
     status = "partial_failure" if failures else "success"
     if not desk.strategies:
         status = "no_deployed_strategies"
-    return PredictionsResult(status, rows, failures, left_out, kept=False)
+    supply = _predicted(desk, session, rows)
+    return PredictionsResult(status, rows, failures, left_out, kept=False, supply=supply)
+
+
+def _predicted(
+    desk: Desk, session: date, rows: Mapping[str, tuple[Mapping[str, Any], ...]]
+) -> Supply:
+    """The session's predictions, or else the latest ones before it."""
+    if rows:
+        return Supply(PREDICTIONS, sum(map(len, rows.values())), 0)
+    with desk.ledger.transaction() as tx:
+        last, count = decisions.latest_predictions(tx, session)
+    return Supply(PREDICTIONS, count, age(desk.calendar, last, session))
 
 
 def _named_by_history(desk: Desk, model: StrategyModel) -> tuple[ChampionRef, str]:
@@ -211,7 +254,8 @@ def _stored_predictions(desk: Desk, session: date) -> PredictionsResult:
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
     for row in stored:
         rows[row["strategy_id"]] = (*rows.get(row["strategy_id"], ()), row)
-    return PredictionsResult("success", rows, {}, {}, kept=True)
+    supply = Supply(PREDICTIONS, len(stored), 0)
+    return PredictionsResult("success", rows, {}, {}, kept=True, supply=supply)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,16 @@ from hydra_pipelines.settings import SettingsError
 
 BACKFILL_TAG = "dagster/backfill"
 """Dagster's own, on every run of a backfill."""
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+"""Dagster's own, on a run over a range of partitions: the last of them."""
 
 
 def session_of(context: dg.AssetExecutionContext) -> date:
-    return date.fromisoformat(context.partition_key)
+    """The session of the run; of a range of them in one run the last, which all others come with.
+
+    Only research assets are run over ranges: what they make up to a session holds all before it.
+    """
+    return date.fromisoformat(context.run.tags.get(RANGE_END_TAG) or context.partition_key)
 
 
 def is_dry_run(context: dg.AssetExecutionContext) -> bool:
@@ -39,7 +45,7 @@ def saying(context: dg.AssetExecutionContext) -> Callable[[str], None]:
 
 def refuse_backfill(context: dg.AssetExecutionContext) -> None:
     """Fail a backfill: what belongs to the broker is what it is now, and no past session trades."""
-    if BACKFILL_TAG in context.run.tags:
+    if BACKFILL_TAG in context.run.tags or RANGE_END_TAG in context.run.tags:
         name = context.asset_key.to_user_string()
         raise dg.Failure(
             description=f"{name} is not part of backfills: it asks the broker, who knows the "
@@ -52,7 +58,7 @@ def refuse_backfill(context: dg.AssetExecutionContext) -> None:
 @contextmanager
 def readable_errors(*expected: type[Exception]) -> Iterator[None]:
     """Turn refusals that need no stack trace into a failure with their message, not retried."""
-    known = (
+    known: tuple[type[Exception], ...] = (
         SettingsError,
         NotASession,
         SessionRefused,

@@ -118,6 +118,16 @@ def predictions(rows: Rows, session: date) -> list[dict[str, Any]]:
     )
 
 
+def latest_predictions(rows: Rows, until: date) -> tuple[date | None, int]:
+    """The last session until a date that has predictions, and how many; (None, 0) without any."""
+    found = rows.one(
+        "SELECT session, count(*) AS n FROM predictions WHERE session <= ? "
+        "GROUP BY session ORDER BY session DESC LIMIT 1",
+        [until],
+    )
+    return (found["session"], found["n"]) if found else (None, 0)
+
+
 def signals(rows: Rows, session: date) -> list[dict[str, Any]]:
     return rows.query(
         "SELECT * FROM signals WHERE session = ? ORDER BY strategy_id, symbol", [session]

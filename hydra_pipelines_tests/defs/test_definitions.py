@@ -20,7 +20,10 @@ from hydra_pipelines.settings import Settings, SettingsError, load_settings
 from hydra_pipelines_tests.desks import PROGRAM
 
 # Dagster's own, of its own parts.
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+    pytest.mark.filterwarnings("ignore:Asset job .* with varying BackfillPolicies"),
+]
 
 # asset -> group, what it waits for
 STORY: Mapping[str, tuple[str, set[str]]] = {
@@ -52,11 +55,18 @@ def after(asset: str) -> set[str]:
 # (asset, check) -> blocking
 CHECKS = {
     ("bars", "quality"): True,
+    ("bars", "enough_and_fresh"): True,
+    ("universe", "has_members"): True,
+    ("features", "enough_and_fresh"): True,
     ("predictions", "every_strategy_predicts"): False,
+    ("predictions", "enough_and_fresh"): True,
+    ("signals", "every_strategy_decides"): False,
     ("order_plan", "limits"): True,
     ("executions", "no_unknown_orders"): False,
     ("positions", "journal_equals_broker"): False,
+    ("account", "no_breaker_is_tripped"): False,
     ("champion_models", "every_strategy_has_a_champion"): False,
+    ("trained_models", "no_leak_suspected"): False,
     ("slippage_reconciliation", "model_calibrated"): False,
     ("slippage_reconciliation", "fills_as_predicted"): False,
     ("performance", "pnl_identity"): False,

@@ -124,7 +124,7 @@ def test_a_price_that_cant_be_stops_the_run_before_anything_is_decided(
     run = execute(fresh)
     assert run.dagster_run.tags[PARTITION_TAG] == "2019-01-02"
     assert not run.success and started(run) == {"bars"}
-    (check,) = run.get_asset_check_evaluations()
+    check = next(c for c in run.get_asset_check_evaluations() if not c.passed)
     assert (check.check_name, check.passed, check.blocking) == ("quality", False, True)
     assert check.description.startswith("BBY: close is -5; BBY: adj_close is -5")
     assert check.metadata["findings"].value.records[0].data["symbol"] == "BBY"
@@ -199,7 +199,8 @@ def test_a_dry_run_shows_every_step_and_sends_nothing(traded_desk: TradedDesk) -
     assert {name: passed for name, passed in checks.items() if name not in BY_THE_FILLS} == (
         dict.fromkeys(
             ["quality", "every_strategy_has_a_champion", "every_strategy_predicts", "limits",
-             "no_unknown_orders", "journal_equals_broker", "pnl_identity"], True,
+             "no_unknown_orders", "journal_equals_broker", "pnl_identity", "enough_and_fresh",
+             "has_members", "every_strategy_decides", "no_breaker_is_tripped"], True,
         )
     )  # fmt: skip
 
@@ -226,12 +227,13 @@ def test_a_strategy_that_cant_predict_is_a_warning_and_the_others_go_on(
     monkeypatch.setattr(day, "make_predictions", without_one)
     run = execute(settings, dry_run="true")
     assert run.success
-    (failed,) = [
+    failed, undecided = [
         check
         for check in run.get_asset_check_evaluations()
         if not check.passed and check.check_name not in BY_THE_FILLS
     ]
     assert failed.check_name == "every_strategy_predicts"
+    assert undecided.check_name == "every_strategy_decides"
     assert failed.severity is dg.AssetCheckSeverity.WARN
     assert failed.description is not None
     assert failed.description.startswith("HYP-2026-001: ")

@@ -7,9 +7,11 @@ import dagster as dg
 from hydra_pipelines import day
 from hydra_pipelines.day.planning import PlanResult
 from hydra_pipelines.day.research import PredictionsResult, SignalsResult
+from hydra_pipelines.day.supply import PREDICTIONS
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.metadata import Told
+from hydra_pipelines.defs.policies import DATA_RETRIES, FRESH, enough, enough_spec
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
     is_dry_run,
@@ -27,12 +29,15 @@ def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features", "champion_models", "universe"],
+        retry_policy=DATA_RETRIES,
+        freshness_policy=FRESH,
         check_specs=[
+            enough_spec("predictions", PREDICTIONS),
             dg.AssetCheckSpec(
                 "every_strategy_predicts",
                 asset="predictions",
                 description="A strategy that fails trades nothing new and keeps what it holds.",
-            )
+            ),
         ],
         description="One prediction per member and deployed strategy, by its champion.",
     )
@@ -67,6 +72,10 @@ def tell_predictions(result: PredictionsResult) -> Iterator[Told]:
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(f"{k}: {v}" for k, v in result.failures.items()) or None,
     )
+    none_wanted = result.status == "no_deployed_strategies"
+    yield enough(
+        "predictions", result.supply, "no strategy is deployed: none" if none_wanted else ""
+    )
 
 
 def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -77,31 +86,45 @@ def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["predictions"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "every_strategy_decides",
+                asset="signals",
+                description="A strategy without signals trades nothing new and keeps its holdings.",
+            )
+        ],
         description="Long, flat or short per member and strategy, from its predictions.",
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             result = day.make_session_signals(desk.desk, session_of(context))
-        return tell_signals(result)
+        yield from tell_signals(result)
 
     return asset
 
 
-def tell_signals(result: SignalsResult) -> dg.MaterializeResult:
-    """What is shown of a session's signals."""
+def tell_signals(result: SignalsResult) -> Iterator[Told]:
+    """What is shown of a session's signals, and which strategies have none."""
     rows = [
         {"strategy": strategy, **row}
         for strategy, rows in result.rows.items()
         for row in rows
         if row["signal"]
     ]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "strategies": len(result.rows),
             "long": result.long,
             "without_signals": dict(result.failures),
             "signals": metadata.table(rows, ("strategy", "symbol", "signal", "prediction")),
         }
+    )
+    yield dg.AssetCheckResult(
+        check_name="every_strategy_decides",
+        asset_key="signals",
+        passed=not result.failures,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{k}: {v}" for k, v in result.failures.items()) or None,
     )
 
 

@@ -163,23 +163,33 @@ def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["positions"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "no_breaker_is_tripped",
+                asset="account",
+                description=(
+                    "No circuit breaker is tripped; one that is blocks what adds risk, until the "
+                    "next session or a person resets it (`hydra risk`)."
+                ),
+            )
+        ],
         description="Equity, cash, exposure, P&L and drawdown: one row of the equity curve.",
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 
         refuse_backfill(context)
         with readable_errors(BrokerError, day.BrokerStateUnknown):
             result = day.sync_account(desk.desk)
-        return tell_account(result)
+        yield from tell_account(result)
 
     return asset
 
 
-def tell_account(result: AccountResult) -> dg.MaterializeResult:
-    """What is shown of the account."""
+def tell_account(result: AccountResult) -> Iterator[Told]:
+    """What is shown of the account, and whether a breaker stands in its way."""
     row = result.row
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "session": row["session"].isoformat(),
             "equity": float(row["equity"]),
@@ -197,4 +207,11 @@ def tell_account(result: AccountResult) -> dg.MaterializeResult:
                 "Drawdown (%)",
             ),
         }
+    )
+    yield dg.AssetCheckResult(
+        check_name="no_breaker_is_tripped",
+        asset_key="account",
+        passed=not result.tripped,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{name}: {why}" for name, why in result.tripped.items()) or None,
     )

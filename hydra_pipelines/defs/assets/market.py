@@ -1,24 +1,19 @@
 """Bars, universe and features of a session."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hydra_pipelines import day
-from hydra_pipelines.day.research import BarsResult
+from hydra_pipelines.day.research import BarsResult, FeaturesResult
+from hydra_pipelines.day.supply import FEATURES, PRICES
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.jobs import TRADING_JOBS
 from hydra_pipelines.defs.metadata import Told
+from hydra_pipelines.defs.policies import DATA_RETRIES, FRESH, IN_ONE_RUN, enough, enough_spec
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
-
-if TYPE_CHECKING:
-    from hydra_pipelines.features.panel import FeatureReport
-
-# A passing hiccup of a data source is worth a second try; nothing has been sent yet.
-DATA_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 
 def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -30,13 +25,16 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         retry_policy=DATA_RETRIES,
+        backfill_policy=IN_ONE_RUN,
+        freshness_policy=FRESH,
         check_specs=[
+            enough_spec("bars", PRICES),
             dg.AssetCheckSpec(
                 "quality",
                 asset="bars",
                 blocking=True,
                 description="No price of the session is missing, impossible or unexplained.",
-            )
+            ),
         ],
         description="Daily bars of all symbols up to the session, in the lake.",
     )
@@ -91,6 +89,7 @@ def tell_bars(result: BarsResult) -> Iterator[Told]:
             "warnings": len(result.findings) - len(result.errors),
         },
     )
+    yield enough("bars", result.supply)
 
 
 def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -101,18 +100,35 @@ def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["bars"],
+        retry_policy=DATA_RETRIES,
+        backfill_policy=IN_ONE_RUN,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "has_members",
+                asset="universe",
+                blocking=True,
+                description="At least one symbol can be traded.",
+            )
+        ],
         description="The symbols that can be traded, by what was known on the session.",
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         members = day.session_members(desk.desk, session_of(context))
-        return tell_universe(members)
+        yield from tell_universe(members)
 
     return asset
 
 
-def tell_universe(members: tuple[str, ...]) -> dg.MaterializeResult:
-    """What is shown of a session's universe."""
-    return dg.MaterializeResult(metadata={"symbols": len(members), "members": ", ".join(members)})
+def tell_universe(members: tuple[str, ...]) -> Iterator[Told]:
+    """What is shown of a session's universe, and whether there is one."""
+    yield dg.MaterializeResult(metadata={"symbols": len(members), "members": ", ".join(members)})
+    yield dg.AssetCheckResult(
+        check_name="has_members",
+        asset_key="universe",
+        passed=bool(members),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(members)} symbols" if members else "no symbol has a price to trade at",
+    )
 
 
 def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -123,18 +139,21 @@ def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["bars"],
+        retry_policy=DATA_RETRIES,
+        backfill_policy=IN_ONE_RUN,
+        check_specs=[enough_spec("features", FEATURES)],
         description="Features of every symbol up to the session, from their look-back alone.",
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        report = day.make_features(desk.desk, session_of(context))
-        return tell_features(report)
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
+        yield from tell_features(day.make_features(desk.desk, session_of(context)))
 
     return asset
 
 
-def tell_features(report: "FeatureReport") -> dg.MaterializeResult:
-    """What is shown of a session's features."""
-    return dg.MaterializeResult(
+def tell_features(result: FeaturesResult) -> Iterator[Told]:
+    """What is shown of a session's features, and whether they are enough to predict from."""
+    report = result.report
+    yield dg.MaterializeResult(
         metadata={
             "features": report.features,
             "sessions": report.sessions,
@@ -149,3 +168,4 @@ def tell_features(report: "FeatureReport") -> dg.MaterializeResult:
             ),
         }
     )
+    yield enough("features", result.supply)

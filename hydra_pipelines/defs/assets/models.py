@@ -10,6 +10,7 @@ from hydra_pipelines.day.models import Champion
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.jobs import STRATEGIES_TAG
 from hydra_pipelines.defs.metadata import Told
+from hydra_pipelines.defs.policies import DATA_RETRIES
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors, saying, session_of
 
@@ -25,6 +26,7 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features"],
+        retry_policy=DATA_RETRIES,
         check_specs=[
             dg.AssetCheckSpec(
                 "every_strategy_has_a_champion",
@@ -102,14 +104,26 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features"],
+        retry_policy=DATA_RETRIES,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "no_leak_suspected",
+                asset="trained_models",
+                description=(
+                    "No version validates better than daily prices allow: a rank IC or a Sharpe "
+                    "ratio above the limits of the section `promotion` is taken for a leak."
+                ),
+            )
+        ],
         description=(
             "A new version of each deployed strategy, trained and validated as of the session. "
             "It waits as `challenger` until a person moves the alias `champion`."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.models.evaluation import TrainingError
         from hydra_pipelines.models.registry import RegistryError
+        from hydra_pipelines.models.validation import leak_alarms
 
         with readable_errors(RegistryError, TrainingError, day.PromotionError):
             only = context.run.tags.get(STRATEGIES_TAG, "")
@@ -129,8 +143,23 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             for v in made
         ]
         columns = tuple(rows[0]) if rows else ("strategy",)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={"versions": len(rows), "validation": metadata.table(rows, columns)}
+        )
+        limits = desk.desk.gate_limits
+        suspicious = [
+            f"{v.strategy_id}, version {v.version}: {alarm}"
+            for v in made
+            for alarm in leak_alarms(
+                v.figures, max_rank_ic=limits.max_rank_ic, max_sharpe=limits.max_sharpe
+            )
+        ]
+        yield dg.AssetCheckResult(
+            check_name="no_leak_suspected",
+            asset_key="trained_models",
+            passed=not suspicious,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(suspicious) or None,
         )
 
     return asset
