@@ -7,11 +7,19 @@ Where these come from, and what is done about a cause, is not known here. What c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import numpy as np
+
+MONTH = 21
+MIN_MONTHS = 24
+"""Fewer months of history say nothing of what is volatile."""
 VOLATILE_PERCENTILE = 0.975
 """The market is volatile where its volatility is above this share of its own history."""
 SPOILING = frozenset({"price", "range", "return", "stale", "missing session", "coverage", "rows"})
@@ -193,3 +201,22 @@ def _of_strategy(name: str, checks: Sequence[Check], market: Market) -> Diagnosi
     if market.volatile:
         evidence.insert(0, market.sentence)
     return Diagnosis(name, causes[0], tuple(evidence), tuple(causes[1:]), drifting, version)
+
+
+def market_of(prices: np.ndarray) -> Market:
+    """How volatile the universe is now. prices: adjusted closes (S, N), NaN where unknown.
+
+    Of the equal-weighted daily return, over `MONTH` sessions, against every such month before.
+    """
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        returns = prices[1:] / prices[:-1] - 1.0
+    known = np.isfinite(returns)
+    days = known.any(axis=1)
+    mean = np.where(known, returns, 0.0).sum(axis=1)[days] / known.sum(axis=1)[days]
+    if len(mean) < MONTH * MIN_MONTHS:
+        return Market()
+    spreads = np.lib.stride_tricks.sliding_window_view(mean, MONTH).std(axis=1, ddof=1)
+    now = float(spreads[-1])
+    return Market(now * math.sqrt(252.0), float((spreads[:-1] < now).mean()))

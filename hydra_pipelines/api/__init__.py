@@ -19,6 +19,7 @@ from hydra_pipelines.api.books import (
 from hydra_pipelines.api.curve import curve_markers, money, signal_curve
 from hydra_pipelines.api.decisions import model_version, models, order_plan, predictions
 from hydra_pipelines.api.desk import risk, status
+from hydra_pipelines.api.healing import agent, experiments
 from hydra_pipelines.api.journal import (
     FillFilter,
     fill_days,
@@ -44,12 +45,14 @@ __all__ = [
     "AuditFilter",
     "FillFilter",
     "Row",
+    "agent",
     "audit_events",
     "carried_journal",
     "curve_markers",
     "drift",
     "drift_history",
     "equity_curve",
+    "experiments",
     "fill_days",
     "fill_page",
     "fills",

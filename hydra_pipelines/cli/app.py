@@ -8,10 +8,12 @@ from __future__ import annotations
 import typer
 
 from hydra_pipelines.cli import (
+    agent,
     broker,
     cycle,
     data,
     doctor,
+    drill,
     fills,
     gateway,
     halt,
@@ -52,16 +54,21 @@ app.command("doctor")(doctor.doctor)
 app.command("execute")(orders.execute)
 app.command("orders")(orders.orders)
 app.command("resolve")(orders.resolve)
+app.command("run")(agent.resume)
+app.command("pause")(agent.pause)
+app.command("journal")(agent.journal)
 app.command("halt")(halt.halt)
 app.command("resume-trading")(halt.resume_trading)
 app.command("risk")(risk.risk)
 app.command("reset-breaker")(risk.reset_breaker)
 app.command("alert-test")(risk.alert_test)
 app.command("paper-gate")(paper_gate.paper_gate)
+app.command("drill")(drill.drill)
 app.command("up")(up.up)
 app.command("gateway")(gateway.gateway)
 app.command("check-broker")(broker.check_broker)
 app.command("worker")(worker.worker)
 app.command("instance")(worker.instance)
+app.add_typer(agent.app, name="agent")
 app.add_typer(data.app, name="data")
 app.add_typer(data.features_app, name="features")

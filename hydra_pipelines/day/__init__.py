@@ -8,6 +8,8 @@ from hydra_pipelines.day.asking import BrokerStateUnknown
 from hydra_pipelines.day.books import sync_account, sync_positions
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, model_states
 from hydra_pipelines.day.drift import DriftError, DriftRun, check_drift
+from hydra_pipelines.day.healing import Healed, begin_cycle, end_cycle, heal, run_experiments
+from hydra_pipelines.day.model_watch import watch_models
 from hydra_pipelines.day.models import ensure_champions, strategies_named, train_strategies
 from hydra_pipelines.day.paper_gating import NothingToSign, paper_gate, sign_off
 from hydra_pipelines.day.planning import make_order_plan
@@ -33,6 +35,7 @@ from hydra_pipelines.day.slippage import (
     revert_calibration,
     slippage_report,
 )
+from hydra_pipelines.day.spreading import make_feature_shard
 from hydra_pipelines.day.trading import (
     NoPlan,
     execute_plan,
@@ -45,20 +48,25 @@ __all__ = [
     "BrokerStateUnknown",
     "DriftError",
     "DriftRun",
+    "Healed",
     "ModelState",
     "NoPlan",
     "NothingToSign",
     "PromotionError",
     "SessionRefused",
     "StrategyModel",
+    "begin_cycle",
     "calibrate_slippage",
     "check_drift",
     "check_session",
+    "end_cycle",
     "ensure_champions",
     "execute_plan",
+    "heal",
     "ingest_bars",
     "is_frozen",
     "look_at_registry",
+    "make_feature_shard",
     "make_features",
     "make_order_plan",
     "make_predictions",
@@ -73,6 +81,7 @@ __all__ = [
     "require_plan",
     "revert_calibration",
     "rollback",
+    "run_experiments",
     "session_members",
     "sign_off",
     "slippage_report",
@@ -82,4 +91,5 @@ __all__ = [
     "tell_profits",
     "train_strategies",
     "watch_champions",
+    "watch_models",
 ]

@@ -81,6 +81,13 @@ def all_jobs(due: date, worked: date | None) -> list[dg.UnresolvedAssetJobDefini
             due,
             "Bars and features up to the session, then a new version of each strategy.",
         ),
+        _job(
+            "self_heal",
+            dg.AssetSelection.assets("model_watches", "diagnosis", "experiments", "healing_cycle"),
+            before,
+            "The agent: what is wrong with a model, what may cure it, experiments, and what "
+            "follows from them. Sends nothing.",
+        ),
     ]
 
 
