@@ -1,0 +1,65 @@
+"""Drills: a fault is injected on purpose, and the desk's whole reaction shown, step by step.
+
+Every drill is held on a desk of its own, in a folder that is removed afterwards (`rig`): the desk
+that it is for keeps its positions, breakers and clock, and one event in its audit trail, which the
+paper gate counts. A drill is no manual intervention.
+
+| drill | held on | injects |
+| --- | --- | --- |
+| `disconnect` | an empty desk with the same settings | a socket that drops; an outage of IB |
+| `breaker` | an empty desk with the same settings | a loss beyond `risk.daily_loss` |
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hydra_pipelines.day.drills.breaker import breaker
+from hydra_pipelines.day.drills.disconnect import disconnect
+from hydra_pipelines.day.drills.report import (
+    DrillRefused,
+    DrillReport,
+    Fault,
+    Log,
+    Phase,
+    Say,
+    Step,
+    keep,
+)
+from hydra_pipelines.day.drills.rig import TradingRig, scratch_desk
+from hydra_pipelines.desk import Desk
+
+__all__ = ["DrillRefused", "DrillReport", "Fault", "Phase", "Step", "drill"]
+
+_TRADING: dict[Fault, Callable[[TradingRig, Log], None]] = {
+    Fault.DISCONNECT: disconnect,
+    Fault.BREAKER: breaker,
+}
+
+
+def drill(desk: Desk, fault: Fault, actor: str, *, say: Say = lambda _: None) -> DrillReport:
+    """Hold a drill and keep what came of it in the desk's audit trail.
+
+    say: is told each step as it happens. A reaction that is not as it should be fails the report
+    and raises nothing; what is not a reaction but an error of the drill is raised, and kept as a
+    drill that failed. Raises DrillRefused in mode live, and where it can't be held.
+    """
+    if desk.settings.mode == "live":
+        raise DrillRefused(
+            "mode is live: drills are for paper trading, and this desk has nothing to do but trade"
+        )
+    began = time.monotonic()
+    log, where = Log(say), "a desk of its own with these settings, at an embedded venue"
+    try:
+        with scratch_desk(desk) as scratch:
+            _TRADING[fault](TradingRig(scratch), log)
+    except DrillRefused:
+        raise
+    except Exception as error:
+        log.expect(Phase.CHECKED, False, f"the drill ended with {type(error).__name__}: {error}")
+        keep(desk, DrillReport(fault, where, tuple(log.steps), time.monotonic() - began), actor)
+        raise
+    report = DrillReport(fault, where, tuple(log.steps), time.monotonic() - began)
+    keep(desk, report, actor)
+    return report
