@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from hydra_pipelines.defs.assets import ALL_ASSETS
+from hydra_pipelines.defs.assets import asset_builders
 from hydra_pipelines.defs.engines import executor_of
 from hydra_pipelines.defs.jobs import all_jobs
 from hydra_pipelines.defs.partitions import session_partitions
@@ -38,8 +38,9 @@ def build_defs(
     resource = DeskResource.of(settings) if settings else DeskResource()
     due = desk.next_session_due()
     jobs = all_jobs(due, desk.last_session_worked())
+    builders = asset_builders(desk.settings.dagster.feature_shards)
     return dg.Definitions(
-        assets=[build(partitions) for build in ALL_ASSETS],
+        assets=[build(partitions) for build in builders],
         jobs=jobs,
         schedules=all_schedules(desk.settings, jobs),
         sensors=all_sensors(desk.settings, jobs),

@@ -59,10 +59,11 @@ class Cluster:
         trap: `module:Class.method:n:group`, where it is killed at the n-th call with all its
         processes, or `...:step`, where only the process dies that executes the step.
         """
+        wide = ["--concurrency", "2"] if queue == "research" else []
         program = [sys.executable, "-c", TRAPPED, trap] if trap else HYDRA
         with (self.folder / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
-                [*program, "worker", "--queue", queue, "--name", name],
+                [*program, "worker", "--queue", queue, "--name", name, *wide],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -251,6 +252,11 @@ with desk_instance(Desk.open()) as instance:
                     for e in result.all_events
                     if e.is_failure and getattr(e.event_specific_data, "error", None)
                 ),
+                "parts": [
+                    e.materialization.metadata["sessions"].value
+                    for e in result.all_events
+                    if e.is_step_materialization and "features_part" in e.step_key
+                ],
                 "workers": {
                     e.step_key: e.engine_event_data.metadata["Celery worker"].value
                     for e in result.all_events

@@ -8,6 +8,7 @@ from hydra_pipelines import day
 from hydra_pipelines.day.research import BarsResult, FeaturesResult
 from hydra_pipelines.day.supply import FEATURES, PRICES
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.assets.shards import shard_names
 from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.jobs import TRADING_JOBS
 from hydra_pipelines.defs.metadata import Told
@@ -131,14 +132,16 @@ def tell_universe(members: tuple[str, ...]) -> Iterator[Told]:
     )
 
 
-def features(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def features(partitions: dg.PartitionsDefinition, shards: int = 1) -> dg.AssetsDefinition:
+    """shards: parts of the universe that are made as assets of their own before."""
+
     @dg.asset(
         name="features",
         group_name="features",
         kinds={"numpy"},
         owners=["team:desk"],
         partitions_def=partitions,
-        deps=["bars"],
+        deps=["bars", *shard_names(shards)],
         retry_policy=DATA_RETRIES,
         backfill_policy=IN_ONE_RUN,
         check_specs=[enough_spec("features", FEATURES)],
