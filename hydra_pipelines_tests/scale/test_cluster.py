@@ -1,0 +1,185 @@
+"""The same project on PostgreSQL and Celery workers: the same ledger, and what a kill leaves.
+
+Real servers on loopback. The short form is part of the suite; FULL_SCALE=1 (`make scale-test`)
+kills at more places and starts a run by Dagster's own command.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from hydra_pipelines import api
+from hydra_pipelines.definitions import build_defs
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.ledger import accounts
+from hydra_pipelines.settings import load_settings
+from hydra_pipelines_tests.desks import shut_down
+from hydra_pipelines_tests.scale.cluster import Cluster, cluster, missing, run_cycles
+from hydra_pipelines_tests.scale.ledgers import content
+from hydra_pipelines_tests.scenarios.days import truth, venue_cash, venue_positions
+
+FULL = bool(os.environ.get("FULL_SCALE"))
+FIRST, SECOND = date(2019, 1, 2), date(2019, 1, 3)
+BROKER_STEPS = {"bars", "order_plan", "executions", "positions", "account"}
+SUBMIT = "hydra_pipelines.execution.broker.gateway:BrokerGateway.submit"
+KILLS = [
+    # the queue whose worker is killed, and where
+    pytest.param("broker", f"{SUBMIT}:2:group", id="before the second order"),
+]
+if FULL:
+    KILLS += [
+        pytest.param("broker", f"{SUBMIT}:2:step", id="only the process of the step"),
+        pytest.param(
+            "broker",
+            "hydra_pipelines.ledger.accounts:replace_positions:1:group",
+            id="before the positions are stored",
+        ),
+        pytest.param(
+            "research",
+            "hydra_pipelines.ledger.decisions:replace_predictions:1:group",
+            id="before the predictions are stored",
+        ),
+    ]
+
+pytestmark = [
+    pytest.mark.skipif(missing() is not None, reason=missing() or ""),
+    # Dagster's own, of its own parts.
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    made = tmp_path_factory.mktemp("scale") / "my desk"
+    yield made
+    shut_down(made)
+
+
+@pytest.fixture(scope="module")
+def servers(folder: Path) -> Iterator[Cluster]:
+    """Servers and two workers, each with its queue; features are made in two parts."""
+    settings = {"WORKER_SILENCE_S": "4", "FEATURE_SHARDS": "2"}
+    with cluster(folder, **{f"HYDRA_DAGSTER__{k}": v for k, v in settings.items()}) as made:
+        made.start_worker("broker", "broker")
+        made.start_worker("research", "research")
+        made.wait_for_workers()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def spread(servers: Cluster) -> list[dict[str, Any]]:
+    """Two sessions, each a run whose steps were executed by the workers."""
+    return run_cycles(servers, FIRST, SECOND)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ledger of the same two sessions, each a run in this process."""
+    settings = load_settings(data_dir=tmp_path_factory.mktemp("embedded") / "my desk")
+    try:
+        for session in (FIRST, SECOND):
+            with dg.DagsterInstance.ephemeral() as instance:
+                run = (
+                    build_defs(settings)
+                    .resolve_job_def("daily_cycle")
+                    .execute_in_process(instance=instance, partition_key=session.isoformat())
+                )
+            assert run.success
+        yield settings.ledger_path
+    finally:
+        shut_down(settings.data_path)
+
+
+def test_steps_go_to_the_workers_of_their_queues(spread: list[dict[str, Any]]) -> None:
+    for run in spread:
+        assert run["success"], run["error"]
+        names = {step: worker.partition("@")[0] for step, worker in run["workers"].items()}
+        assert {step for step, name in names.items() if name == "broker"} == BROKER_STEPS
+        assert set(names.values()) == {"broker", "research"}
+        assert {"features_part_1_of_2", "features_part_2_of_2"} < names.keys()
+    # The history in two parts; a single session is not worth it.
+    (first, again), none = spread[0]["parts"], spread[1]["parts"]
+    assert first == again > 4000 and none == [0, 0]
+
+
+def test_the_ledger_is_the_one_of_the_embedded_run(
+    spread: list[dict[str, Any]], folder: Path, embedded: Path
+) -> None:
+    ours, theirs = content(folder / "hydra.duckdb"), content(embedded)
+    assert ours.keys() == theirs.keys()
+    for table, rows in theirs.items():
+        assert ours[table] == rows, table
+    for table in ("executed_trades", "order_events", "predictions", "account_snapshots"):
+        assert len(theirs[table]) > 1, "there is something to compare"
+
+
+@pytest.mark.parametrize(("queue", "trap"), KILLS)
+def test_a_worker_killed_in_the_middle_is_survived(
+    servers: Cluster,
+    spread: list[dict[str, Any]],
+    folder: Path,
+    queue: str,
+    trap: str,
+) -> None:
+    """The run ends, the next one goes on where it was, and every order is sent once."""
+    desk = Desk(load_settings(data_dir=folder))
+    session = desk.next_session_due()
+    servers.replace_worker(queue, trap)
+    (cut_short,) = run_cycles(servers, session)
+    assert not cut_short["success"]
+    # Who lost the whole worker learns it from its silence, and a pool from its process.
+    told = "has not answered for 4 s" if trap.endswith("group") else "WorkerLostError"
+    assert told in cut_short["error"]
+    assert desk.next_session_due() == session, "a day that was cut short is due again"
+
+    servers.replace_worker(queue)
+    (goes_on,) = run_cycles(servers, session)
+    assert goes_on["success"], goes_on["error"]
+
+    books = truth(desk)
+    refs = Counter(order["order_ref"] for order in books["orders"])
+    assert set(refs.values()) == {1}
+    rows = Counter(tuple(ref.split(".")[i] for i in (0, 2, 3)) for ref in refs)
+    assert set(rows.values()) == {1}, "one order per row of a plan reached the venue"
+    assert {p["symbol"]: p["quantity"] for p in api.positions(desk)} == venue_positions(books)
+    with desk.ledger.snapshot() as ledger:
+        assert accounts.cash(ledger, "DU0000001") == venue_cash(books)
+    assert desk.next_session_due() == desk.calendar.next(session)
+
+
+@pytest.mark.skipif(not FULL, reason="set FULL_SCALE=1, or: make scale-test")
+def test_dagsters_own_command_runs_a_cycle_on_the_workers(
+    servers: Cluster, spread: list[dict[str, Any]], folder: Path
+) -> None:
+    desk = Desk(load_settings(data_dir=folder))
+    session = desk.next_session_due()
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dagster"), "job", "execute", "-m", "hydra_pipelines",
+         "-j", "daily_cycle", "--tags", f'{{"dagster/partition": "{session}"}}'],
+        env={**os.environ, **servers.environment, "DAGSTER_HOME": str(desk.settings.dagster_home)},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert desk.next_session_due() == desk.calendar.next(session)
+
+
+def test_passwords_are_in_no_file_of_the_desk(
+    servers: Cluster, spread: list[dict[str, Any]], folder: Path
+) -> None:
+    from hydra_pipelines_tests.scale.cluster import PASSWORD
+
+    for file in folder.rglob("*"):
+        if file.is_file():
+            assert PASSWORD.encode() not in file.read_bytes(), file
+    for name in servers.workers:
+        assert PASSWORD not in servers.log_of(name)
