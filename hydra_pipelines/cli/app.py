@@ -20,6 +20,7 @@ from hydra_pipelines.cli import (
     models,
     orders,
     paper_gate,
+    paper_trade,
     positions,
     read,
     replay,
@@ -70,5 +71,6 @@ app.command("check-broker")(broker.check_broker)
 app.command("worker")(worker.worker)
 app.command("instance")(worker.instance)
 app.add_typer(agent.app, name="agent")
+app.add_typer(paper_trade.app, name="paper-trade")
 app.add_typer(data.app, name="data")
 app.add_typer(data.features_app, name="features")

@@ -23,6 +23,7 @@ _AUDITED_AS: dict[str, AuditEvent] = {
             AuditEvent.CONNECTION_RESTORED,
             AuditEvent.DRILL,
             AuditEvent.PAPER_GATE_SIGNED_OFF,
+            AuditEvent.SETTING_CHANGED,
         )
     },
 }

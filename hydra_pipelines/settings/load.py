@@ -1,7 +1,8 @@
 """Reading the settings, with errors that name the setting and where it stands, to the line.
 
 Sources, the first that has a value wins: the environment (`HYDRA_...`, nested with two
-underscores), the usual `IBKR_...` names there or in `.env`, `.env`, `hydra.yaml`, the defaults.
+underscores), the usual `IBKR_...` names there or in `.env`, `.env`, what `hydra paper-trade` set
+for the desk, `hydra.yaml`, the defaults.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableValue
 
+from hydra_pipelines.settings import standing
 from hydra_pipelines.settings.families import OWN_WORDS, Section
 from hydra_pipelines.settings.model import PREFIX, PROJECT_ROOT, Settings
 from hydra_pipelines.settings.scale import SECRET_URLS
@@ -51,9 +53,12 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
     content, lines = _read_yaml(root / YAML)
     _reject_outsiders(content, lines)
     try:
+        outside = _outside(dotenv, names)
+        said = _read_standing(root, {"the call": overrides, **outside, YAML: content})
         sources = {
             "the call": {"root": root, **overrides},
-            **_outside(dotenv, names),
+            **outside,
+            standing.FILE: said,
             YAML: content,
         }
         settings = Settings(**functools.reduce(_over, sources.values()))
@@ -78,7 +83,8 @@ def place_of(root: Path, path: tuple[str | int, ...]) -> str:
     content, lines = _read_yaml(root / YAML)
     dotenv = _DotEnv(Settings, env_file=root / ".env")
     outside = _outside(dotenv, {**dotenv.upper(), **os.environ})
-    return _place({**outside, YAML: content}, lines, path)
+    said = _read_standing(root, {**outside, YAML: content})
+    return _place({**outside, standing.FILE: said, YAML: content}, lines, path)
 
 
 def _outside(dotenv: _DotEnv, names: Mapping[str, str]) -> Sources:
@@ -161,6 +167,20 @@ def _reject_outsiders(content: Mapping[str, Any], lines: Lines) -> None:
                 f"{'.'.join(path)} ({YAML}, line {lines[path]}) is not set there: it is "
                 f"{PREFIX}{'__'.join(path).upper()} in the environment or in .env"
             )
+
+
+def _read_standing(root: Path, sources: Sources) -> dict[str, Any]:
+    """What was set for the desk whose data folder the other sources name."""
+    folder = functools.reduce(_over, sources.values()).get("data_dir")
+    if folder is None:
+        folder = Settings.model_fields["data_dir"].default
+    content, _ = _read_yaml(root / Path(str(folder)).expanduser() / standing.FILE)
+    if strange := standing.strangers(content):
+        raise SettingsError(
+            f"{strange[0]} can't be set in {standing.FILE} of the data folder, which is written by "
+            f"`hydra paper-trade`: set it in {YAML} or in .env"
+        )
+    return content
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
