@@ -43,21 +43,25 @@ def started_at(pid: int) -> datetime | None:
 
 
 def _started_by_proc(pid: int) -> datetime | None:
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    fields = _stat(pid)
+    if not fields or fields[0] == "Z":
         return None
-    # The name, in brackets, may hold anything.
-    fields = text.rpartition(")")[2].split()
-    if fields[0] == "Z":
-        return None
-    ticks = int(fields[19])
     boot = next(
         int(line.split()[1])
         for line in (_PROC / "stat").read_text().splitlines()
         if line.startswith("btime")
     )
-    return datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+    return datetime.fromtimestamp(boot + int(fields[19]) / os.sysconf("SC_CLK_TCK"), UTC)
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group, … of a process; empty where there is none."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    # The name, in brackets, may hold anything.
+    return text.rpartition(")")[2].split()
 
 
 def is_the_one(pid: int, seen: datetime) -> bool:
@@ -67,14 +71,24 @@ def is_the_one(pid: int, seen: datetime) -> bool:
 
 
 def group_lives(group: int) -> bool:
-    """Whether a process of the group is there, be it one that we may not signal."""
+    """Whether a process of the group is there, be it one that we may not signal.
+
+    Not those that have ended and wait for somebody to collect their exit code, as far as the system
+    tells: in a container that may be never.
+    """
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    if not (_PROC / "stat").exists():
         return True
-    return True
+    return any(
+        fields[0] != "Z" and int(fields[2]) == group
+        for entry in _PROC.iterdir()
+        if entry.name.isdigit() and (fields := _stat(int(entry.name)))
+    )
 
 
 def signal_group(group: int, number: signal.Signals) -> None:

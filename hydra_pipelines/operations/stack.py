@@ -50,6 +50,9 @@ _VENUE_LOOK_S = 5.0
 _VENUE_ATTEMPTS = 6
 
 
+_OURSELVES = Component("supervisor", "supervisor", "hydra up", capabilities=("starts parts again",))
+
+
 class UpRefused(RuntimeError):
     """The desk is not started; the message says why and what to do."""
 
@@ -156,14 +159,7 @@ class Stack:
 
     def start(self) -> None:
         self._beats = contextlib.ExitStack()
-        self._beats.enter_context(
-            self._desk.components.beating(
-                Component(
-                    "supervisor", "supervisor", "hydra up", capabilities=("starts parts again",)
-                ),
-                self._described,
-            )
-        )
+        self._beats.enter_context(self._desk.components.beating(_OURSELVES, self._described))
         self.supervisor.start()
         if self._desk.embedded:
             self._venue.start()
@@ -229,10 +225,12 @@ class Stack:
         detail = f"running: {', '.join(sorted(alive)) or 'nothing'}"
         if lost:
             detail += f"; given up: {', '.join(sorted(lost))}"
-        return replace(component, detail=detail)
+        return replace(component, pid=os.getpid(), detail=detail)
 
     def _on_event(self, event: Event) -> None:
         self._tell(event)
+        if event.what is not Happening.TROUBLE:
+            self._desk.components.beat(self._described(_OURSELVES))
         if event.what in (Happening.DIED, Happening.GIVEN_UP):
             # It may take as long as the slowest channel: what keeps the part alive doesn't wait.
             thread = threading.Thread(target=self._alert, args=(event,), daemon=True)
