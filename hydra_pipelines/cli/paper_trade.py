@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from hydra_pipelines.settings import Settings
 
 app = typer.Typer(help="Whether the desk trades by itself, when, and through which gateway.")
-
-LIVE_PORTS = frozenset({4001, 7496, 4003})
-"""Where IB Gateway, TWS and a container's gateway listen for live accounts by default."""
 MeantLive = Annotated[
     bool, typer.Option("--yes-i-mean-live", help="Needed for a live port, and in mode live.")
 ]
@@ -116,6 +113,8 @@ def _time(settings: Settings, hour: int | None, minute: int | None) -> dict[str,
 
 def _warn_of_live(settings: Settings, port: int | None, meant: bool) -> None:
     """Refuse a live port, and mode live, unless it is said that it is meant."""
+    from hydra_pipelines.execution.broker.guard import LIVE_PORTS
+
     port = settings.broker.port if port is None else port
     embedded = settings.broker.venue == "embedded"
     if settings.mode != "live" and (embedded or port not in LIVE_PORTS):

@@ -22,7 +22,7 @@ from hydra_pipelines.settings import Settings, SettingsError
 
 KEY_TAG = "dagster/run_key"
 """Dagster's own, on every run that a schedule or a sensor asked for with a key."""
-OF_THE_LAST_WORKED = frozenset({"drift_check"})
+OF_THE_LAST_WORKED = frozenset({"drift_check", "self_heal"})
 """Jobs that look back: with the embedded venue at the last session worked, not at the one due."""
 
 

@@ -41,7 +41,7 @@ def switch(instance: dg.DagsterInstance, slot: Slot, on: bool) -> bool:
     if is_on(instance, slot) is on:
         return False
     before = _state(instance, slot)
-    origin = before.origin if before else _origin(slot)
+    origin = before.origin if before else origin_of(slot)
     status = InstigatorStatus.RUNNING if on else InstigatorStatus.STOPPED
     data = ScheduleInstigatorData(slot.cron, time.time() if on else None)
     state = InstigatorState(origin, InstigatorType.SCHEDULE, status, data)
@@ -53,7 +53,7 @@ def switch(instance: dg.DagsterInstance, slot: Slot, on: bool) -> bool:
 
 
 def _state(instance: dg.DagsterInstance, slot: Slot) -> InstigatorState | None:
-    origin = _origin(slot)
+    origin = origin_of(slot)
     return instance.get_instigator_state(origin.get_id(), _selector_id(slot))
 
 
@@ -63,7 +63,8 @@ def _selector_id(slot: Slot) -> str:
     ).get_id()
 
 
-def _origin(slot: Slot) -> RemoteInstigatorOrigin:
+def origin_of(slot: Slot) -> RemoteInstigatorOrigin:
+    """Where the schedule comes from, as the instance names it."""
     target = LoadableTargetOrigin(module_name=LOCATION)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(
         loadable_target_origin=target, location_name=LOCATION

@@ -15,8 +15,8 @@ from typing import Any
 FILE = "paper-trade.yaml"
 MAY_HOLD = (("broker", "port"), ("broker", "client_id"), ("schedule", "trading"))
 _HEAD = (
-    "# Written by `hydra paper-trade start`. It wins over hydra.yaml, and .env and the environment\n"
-    "# win over it. Remove a line, or the file, to have the default again.\n"
+    "# Written by `hydra paper-trade start`. Wins over hydra.yaml; .env and the environment win\n"
+    "# over it. Remove a line, or the file, to have the default again.\n"
 )
 
 
