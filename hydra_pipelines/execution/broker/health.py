@@ -18,6 +18,8 @@ _VERSIONS = b"v157..176"
 _START_API, _NEXT_VALID_ID, _ERROR = "71", "9", "4"
 _SERVERS_LOST = {"1100": True, "2110": True, "1101": False, "1102": False}
 """What the gateway tells of its connection to IB's servers: True where it is gone."""
+_SILENT = "the connection is accepted and never answered: log the gateway in"
+_CLOSED = "the connection is closed at once: add this machine to the gateway's trusted IPs"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,15 @@ def probe(host: str, port: int, client_id: int, timeout_s: float = 4.0) -> Pulse
             messages = _Messages(link, began + timeout_s)
             greeting = messages.next()
             if greeting is None:
-                return Pulse(
-                    False, "the connection is accepted and never answered: log the gateway in"
-                )
+                return Pulse(False, _CLOSED if messages.ended else _SILENT)
             link.sendall(
                 _framed(f"{_START_API}\x002\x00{client_id + PROBE_CLIENT_ID}\x00\x00".encode())
             )
             return _listen(messages, greeting[0], began)
     except ConnectionRefusedError:
         return Pulse(False, f"nothing listens on {host}:{port}: the gateway does not run")
+    except ConnectionError:
+        return Pulse(False, _CLOSED)
     except (OSError, ValueError) as error:
         return Pulse(False, f"{host}:{port} can't be talked to: {error}")
 
@@ -74,6 +76,8 @@ class _Messages:
     def __init__(self, link: socket.socket, deadline: float):
         self._link = link
         self.deadline = deadline
+        self.ended = False
+        """Whether the other side has closed the connection."""
 
     def next(self) -> list[str] | None:
         header = self._take(4)
@@ -97,6 +101,7 @@ class _Messages:
             except TimeoutError:
                 return None
             if not part:
+                self.ended = True
                 return None
             out += part
         return out
