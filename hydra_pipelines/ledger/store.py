@@ -117,9 +117,12 @@ class Ledger:
         self.path = path
         self.snapshot_path = path.with_suffix(".snapshot.duckdb")
         self._lock_path = path.with_suffix(".lock")
+        self._behind_path = path.with_suffix(".behind")
+        """Not empty, and locked by its writer, while readers see less than the ledger holds."""
         self._lock_timeout_s = lock_timeout_s
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._in_transaction = False
+        self._publishing_later = False
         self._column_types: dict[str, dict[str, str]] = {}
         self.transactions = 0
 
@@ -176,6 +179,10 @@ class Ledger:
         """
         if not (self.snapshot_path.exists() or self.path.exists()):
             raise LedgerMissing(f"no ledger at {self.path} yet: run a first cycle: `hydra cycle`")
+        if self._left_behind():
+            # Where somebody writes, it is published after that.
+            with contextlib.suppress(LedgerBusy):
+                self.publish()
         try:
             connection = self._attached_snapshot()
         except LedgerError:
@@ -203,23 +210,65 @@ class Ledger:
         """Replace the readers' snapshot by the committed state."""
         if self._in_transaction:
             raise LedgerError("the ledger is published after a transaction, not within one")
+        if self._publishing_later:
+            return
         new = self.snapshot_path.with_name(f".{self.snapshot_path.name}.{os.getpid()}")
         with self.session():
-            connection = self._connection
-            assert connection is not None
             # The lock is ours: what lies here was left by a process that was killed.
             for left in self.path.parent.glob(f".{self.snapshot_path.name}.*"):
                 left.unlink(missing_ok=True)
             try:
-                connection.execute(f"ATTACH '{_quoted(new)}' AS published")
-                try:
-                    (name,) = connection.execute("SELECT current_database()").fetchone() or ()
-                    connection.execute(f'COPY FROM DATABASE "{name}" TO published')
-                finally:
-                    connection.execute("DETACH published")
+                self.copy_to(new)
                 os.replace(new, self.snapshot_path)
+                if self._left_behind():
+                    os.truncate(self._behind_path, 0)
             finally:
                 new.unlink(missing_ok=True)
+
+    def copy_to(self, path: Path) -> None:
+        """Write the committed state to a new file, a database of its own."""
+        if self._in_transaction:
+            raise LedgerError("the ledger is copied after a transaction, not within one")
+        with self.session():
+            connection = self._connection
+            assert connection is not None
+            connection.execute(f"ATTACH '{_quoted(path)}' AS copied")
+            try:
+                (name,) = connection.execute("SELECT current_database()").fetchone() or ()
+                connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
+            finally:
+                connection.execute("DETACH copied")
+
+    @contextmanager
+    def publishing_later(self) -> Iterator[None]:
+        """Within the block `publish` does nothing; it is done once, at the end.
+
+        For many stages in a row, of which readers need not see each. The snapshot of a process
+        that is killed meanwhile is found to be behind by whoever reads next, and published anew.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._behind_path, "a+") as behind:
+            _acquire(behind, self._lock_timeout_s, self._behind_path, "the ledger's snapshot")
+            self._publishing_later = True
+            try:
+                yield
+            finally:
+                self._publishing_later = False
+                if self.path.exists():
+                    self.publish()
+                behind.truncate(0)
+
+    def _left_behind(self) -> bool:
+        """Whether a process that was to publish later is gone without having done so."""
+        if self._publishing_later:
+            return False
+        try:
+            with open(self._behind_path) as behind:
+                fcntl.flock(behind, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return bool(behind.read())
+        except OSError:
+            # There is none, or the process lives.
+            return False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

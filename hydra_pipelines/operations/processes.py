@@ -70,6 +70,16 @@ def is_the_one(pid: int, seen: datetime) -> bool:
     return began is not None and began <= seen + _TOLERANCE
 
 
+def ends(pid: int, within_s: float) -> bool:
+    """Wait for a process that was asked to end, be it ours or not; false where it is still there."""
+    deadline = time.monotonic() + within_s
+    while started_at(pid) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def group_lives(group: int) -> bool:
     """Whether a process of the group is there, be it one that we may not signal.
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_pipelines.components import Component
-from hydra_pipelines.operations.processes import listens
+from hydra_pipelines.operations.processes import ends, listens
 from hydra_pipelines.operations.supervisor import (
     USUAL,
     Event,
@@ -48,6 +48,7 @@ ENTRY = "hydra_pipelines.cli.part"
 _PREPARE_S = 120
 _VENUE_LOOK_S = 5.0
 _VENUE_ATTEMPTS = 6
+_VENUE_ENDS_S = 4.0
 
 
 _OURSELVES = Component("supervisor", "supervisor", "hydra up", capabilities=("starts parts again",))
@@ -300,6 +301,10 @@ class Stack:
                 return
             with contextlib.suppress(GatewayControlError):
                 GatewayControl(running).shutdown()
+            if not ends(running.pid, _VENUE_ENDS_S):
+                self._tell(Event("gateway", Happening.LEFT_OVER, "it did not end in time: killed"))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGKILL)
 
 
 @contextmanager
