@@ -13,17 +13,19 @@ from hydra_pipelines.cli.output import readable_errors, say
 class Queue(StrEnum):
     RESEARCH = "research"
     BROKER = "broker"
+    EXPERIMENTS = "experiments"
 
 
 def worker(
     queue: Annotated[
         Queue,
         typer.Option(
-            help="Which steps: `broker` are those that ask the broker, one at a time by one worker."
+            help="What to do: steps of research; those that ask the broker, one at a time by one "
+            "worker; or the agent's experiments."
         ),
     ] = Queue.RESEARCH,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Steps at a time, in the queue of research.")
+        int, typer.Option(min=1, help="Steps or experiments at a time; of the broker's always 1.")
     ] = 1,
     name: Annotated[
         str | None, typer.Option(help="To tell several workers of a machine apart.")
@@ -45,7 +47,7 @@ def worker(
         say(f"Loading Celery; the queue is {queue} …")
         from hydra_pipelines.defs.workers import work
 
-        work(desk, queue, concurrency, name or queue)
+        work(desk, f"hydra.{queue}", concurrency, name or queue)
 
 
 def instance() -> None:

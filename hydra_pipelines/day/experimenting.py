@@ -52,9 +52,10 @@ def local_runner(desk: Desk) -> Processes:
 def program(desk: Desk, folder: Path) -> Sequence[str]:
     """The program that runs the experiment in a folder; the desk's settings are put there.
 
-    Where alerts go is left out: that is a secret, and an experiment tells nobody.
+    Where alerts go, and where runs are recorded, is left out: these are secrets, and an experiment
+    tells nobody.
     """
-    settings = desk.settings.model_dump(mode="json", exclude={"alerts"})
+    settings = desk.settings.model_dump(mode="json", exclude={"alerts", "dagster"})
     write_whole(folder / SETTINGS_FILE, json.dumps(settings))
     return (sys.executable, "-m", "hydra_pipelines.day.experimenting", str(folder))
 
@@ -64,9 +65,9 @@ def run_experiment(desk: Desk, spec: ExperimentSpec) -> ExperimentResult:
 
     Run again after a crash, it takes the version that it had registered. No alias is moved.
     """
+    from hydra_pipelines.models.evaluation import TrainingError
     from hydra_pipelines.models.registry import RegistryError
     from hydra_pipelines.models.strategies import StrategyError
-    from hydra_pipelines.models.evaluation import TrainingError
 
     begun = time.monotonic()
     try:

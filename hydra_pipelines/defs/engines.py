@@ -6,14 +6,19 @@ The libraries of the engines that are not chosen are not imported.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings
 
-RESEARCH, BROKER = "hydra.research", "hydra.broker"
-"""Queues of Celery. Whatever asks the broker or its clock goes through the second one."""
-QUEUES = (RESEARCH, BROKER)
+if TYPE_CHECKING:
+    from hydra_pipelines.agent.experiment import Runner
+
+RESEARCH, BROKER, EXPERIMENTS = "hydra.research", "hydra.broker", "hydra.experiments"
+"""Queues of Celery. Whatever asks the broker or its clock goes through the second one; the third
+has workers of its own, since a step of the first waits for them."""
 STEP_AT_THE_BROKER = {"dagster-celery/queue": BROKER}
 """Tag of steps whose one worker at a time is that of the broker's queue."""
 
@@ -43,6 +48,15 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
         # The rest (image, volumes, secrets) is the run launcher's, from the Helm values.
         return k8s_job_executor.configured({"max_concurrent": 8}, name="k8s")
     return dg.in_process_executor
+
+
+def experiment_runner(desk: Desk) -> Runner | None:
+    """Where the agent's experiments run by the settings; None for processes of this machine."""
+    if desk.settings.dagster.executor != "celery":
+        return None
+    from hydra_pipelines.defs.experiments import ExperimentsOnWorkers
+
+    return ExperimentsOnWorkers(desk)
 
 
 def lend_secrets(settings: Settings) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import dagster as dg
 from celery import Celery
@@ -20,26 +22,46 @@ from dagster_celery.core_execution_loop import core_celery_execution_loop
 from dagster_celery.executor import CeleryExecutor
 from dagster_celery.tasks import create_task
 
+from hydra_pipelines.agent.experiment import ExperimentSpec
+from hydra_pipelines.day.experimenting import local_runner
 from hydra_pipelines.defs.engines import BROKER, RESEARCH, lend_secrets
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.store import exclusive
 from hydra_pipelines.settings import DagsterSettings
 
+EXPERIMENT = "hydra.experiment"
+"""Name of the task that runs one."""
 _PING_S = 1.0
 """How long one question to a worker waits for its answer."""
 
 
 class WorkerLost(RuntimeError):
-    """No worker took a step in time, or the one that had it doesn't answer any more."""
+    """No worker took a task in time, or the one that had it doesn't answer any more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds until a task that no worker has taken, or whose worker is silent, is given up."""
+
+    wait_s: float
+    silence_s: float
 
 
 def celery_app(settings: DagsterSettings) -> Celery:
-    """The app of senders and workers, with Dagster's task that executes one step."""
+    """The app of senders and workers, with the tasks: a step of a run, and an experiment."""
     broker = settings.broker_url.get_secret_value()
     app = Celery("hydra", broker=broker, backend=settings.results_url.get_secret_value() or broker)
     app.conf.update(_configuration())
     create_task(app)
+    app.task(name=EXPERIMENT)(_experiment)
     return app
+
+
+def _experiment(spec: str) -> str:
+    """One experiment, as JSON in and out, by the desk of this machine."""
+    desk = Desk.open()
+    (result,) = local_runner(desk).run([ExperimentSpec.from_json(spec)])
+    return result.to_json()
 
 
 def _configuration() -> dict[str, Any]:
@@ -61,16 +83,17 @@ def _configuration() -> dict[str, Any]:
     }
 
 
-def work(desk: Desk, queue: Literal["research", "broker"], concurrency: int, name: str) -> None:
+def work(desk: Desk, queue: str, concurrency: int, name: str) -> None:
     """Be a worker until told to stop; SIGTERM lets the steps that run come to their end.
 
-    concurrency: steps at a time. Raises LedgerBusy where the broker's queue has its worker already.
+    queue: of Celery. concurrency: tasks at a time. Raises LedgerBusy where the broker's queue has
+    its worker already.
     """
     settings = desk.settings
     lend_secrets(settings)
     arguments = [
         "worker",
-        f"--queues={BROKER if queue == 'broker' else RESEARCH}",
+        f"--queues={queue}",
         f"--concurrency={concurrency}",
         f"--hostname={name}@%h",
         "--loglevel=INFO",
@@ -78,13 +101,18 @@ def work(desk: Desk, queue: Literal["research", "broker"], concurrency: int, nam
         "--without-mingle",
     ]
     with ExitStack() as held:
-        if queue == "broker":
+        if queue == BROKER:
             lock, timeout_s = (
                 settings.data_path / "broker-worker.lock",
                 settings.ledger.lock_timeout_s,
             )
             held.enter_context(exclusive(lock, timeout_s, f"the queue {BROKER}"))
         celery_app(settings.dagster).worker_main(arguments)
+
+
+def answers_now(app: Celery, worker: str) -> bool:
+    """Whether a worker answers; one at work on something does, too."""
+    return bool(app.control.ping([worker], timeout=_PING_S, limit=1))
 
 
 def celery_executor(settings: DagsterSettings) -> dg.ExecutorDefinition:
@@ -117,7 +145,7 @@ class StepsOnWorkers(CeleryExecutor):
 
     def _send(
         self, _: Celery, plan_context: Any, step: Any, queue: str, priority: int, known_state: Any
-    ) -> WatchedStep:
+    ) -> WatchedTask:
         """The core loop's way to send a step; it asks what comes back for `ready` and `get`."""
         from dagster._grpc.types import ExecuteStepArgs
         from dagster._serdes import pack_value
@@ -141,28 +169,26 @@ class StepsOnWorkers(CeleryExecutor):
             # Orders of a session that is over by then, for example, are nobody's to send.
             expires=self._settings.step_wait_s,
         )
-        return WatchedStep(step.key, queue, sent, self._settings, self._answers)
-
-    def _answers(self, worker: str) -> bool:
-        """Whether a worker answers just now."""
-        return bool(self._celery.control.ping([worker], timeout=_PING_S, limit=1))
+        limits = Limits(self._settings.step_wait_s, self._settings.worker_silence_s)
+        answers = partial(answers_now, self._celery)
+        return WatchedTask(f"the step {step.key}", queue, sent, limits, answers)
 
 
-class WatchedStep:
-    """A step that was sent: its result, or WorkerLost once there can be none."""
+class WatchedTask:
+    """A task that was sent: its result, or WorkerLost once there can be none."""
 
     def __init__(
         self,
-        step: str,
+        what: str,
         queue: str,
         sent: AsyncResult,
-        settings: DagsterSettings,
+        limits: Limits,
         answers: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """answers: whether the worker of this name does. clock: seconds."""
-        self._step, self._queue, self._sent = step, queue, sent
-        self._settings, self._answers, self._clock = settings, answers, clock
+        """what: said of it in errors. answers: whether the worker of this name does. clock: s."""
+        self._what, self._queue, self._sent = what, queue, sent
+        self._limits, self._answers, self._clock = limits, answers, clock
         self._heard = self._asked = clock()
         self._taken = False
         self._lost: WorkerLost | None = None
@@ -174,10 +200,10 @@ class WatchedStep:
         return self._lost is not None or self._sent.ready()
 
     def get(self) -> Any:
-        """Events of the step. Raises what the step's task raised, or WorkerLost."""
+        """What the task returned. Raises what it raised, or WorkerLost."""
         if self._sent.ready():
             return self._sent.get()
-        assert self._lost is not None, "asked for the result of a step that still runs"
+        assert self._lost is not None, "asked for the result of a task that still runs"
         raise self._lost
 
     def revoke(self) -> None:
@@ -185,13 +211,13 @@ class WatchedStep:
 
     def _look(self) -> WorkerLost | None:
         meta, now = self._sent.backend.get_task_meta(self._sent.id), self._clock()
-        silence = self._settings.worker_silence_s
+        wait, silence = self._limits.wait_s, self._limits.silence_s
         if meta["status"] == "PENDING":
-            if now - self._heard <= self._settings.step_wait_s:
+            if now - self._heard <= wait:
                 return None
             return WorkerLost(
-                f"no worker has taken the step {self._step} from the queue {self._queue} for "
-                f"{self._settings.step_wait_s:g} s: is one running? `hydra worker` starts it"
+                f"no worker has taken {self._what} from the queue {self._queue} for {wait:g} s: "
+                "is one running? `hydra worker` starts it"
             )
         if meta["status"] != "STARTED":
             return None
@@ -205,7 +231,7 @@ class WatchedStep:
         if self._clock() - self._heard <= silence:
             return None
         return WorkerLost(
-            f"the worker {worker} has not answered for {silence:g} s while it had the step "
-            f"{self._step}. If it lives, it goes on: until it has ended it keeps the locks of the "
-            "broker and the ledger, and the next run reconciles before it sends anything"
+            f"the worker {worker} has not answered for {silence:g} s while it had {self._what}. "
+            "If it lives, it goes on: until it has ended it keeps the locks that it holds, and the "
+            "next run reconciles before it sends anything"
         )

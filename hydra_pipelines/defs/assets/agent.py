@@ -9,6 +9,7 @@ from hydra_pipelines import day
 from hydra_pipelines.day import healing
 from hydra_pipelines.day.healing import Healed
 from hydra_pipelines.defs import metadata
+from hydra_pipelines.defs.engines import experiment_runner
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import BACKFILL_TAG, readable_errors, saying, session_of
 from hydra_pipelines.desk import Desk
@@ -139,7 +140,8 @@ def experiments(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             cycle = _unfinished(desk.desk)
             if cycle is None:
                 return dg.MaterializeResult(metadata={"experiments": 0})
-            found = day.run_experiments(desk.desk, cycle, say=saying(context))
+            runner = experiment_runner(desk.desk)
+            found = day.run_experiments(desk.desk, cycle, runner, saying(context))
         return dg.MaterializeResult(metadata=_shown(desk.desk, found))
 
     return asset
@@ -206,8 +208,8 @@ _DECISIONS = ("promoted", "pending", "rejected", "failed", "rolled_back")
 
 def _errors() -> AbstractContextManager[None]:
     """What a step of the agent can be refused for."""
-    from hydra_pipelines.models.registry import RegistryError
     from hydra_pipelines.models.evaluation import TrainingError
+    from hydra_pipelines.models.registry import RegistryError
 
     return readable_errors(RegistryError, TrainingError, day.PromotionError, day.DriftError)
 
