@@ -54,15 +54,15 @@ class Year:
 
 
 @contextmanager
-def trade_a_year(folder: Path, sessions: int | None = None) -> Iterator[Year]:
+def trade_a_year(folder: Path, sessions: int | None = None, **settings: Any) -> Iterator[Year]:
     """Trades sessions of the sample through the stand-in, and ends the venue after.
 
-    sessions: how many; None for a year of them.
+    sessions: how many; None for a year of them. settings: other than the defaults.
 
     The steps are those of a daily cycle. Only opening the ledger for each of them, and publishing
     it for readers after each, is left out: that is done once, at the end.
     """
-    desk = Desk(load_settings(data_dir=folder))
+    desk = Desk(load_settings(data_dir=folder, **settings))
     try:
         with desk.ledger.session():
             with patch.object(desk.ledger, "publish"):

@@ -35,6 +35,8 @@ FOLDER = "drills"
 OVER_THE_NETWORK = ("ibkr", "yfinance")
 """Sources that a venue on this machine can't take its prices from."""
 RUN_ID = "drill"
+SESSIONS_BEFORE, SESSIONS_TRADED = 64, 4
+"""Sessions that a trading drill needs: for volatility, and to trade in."""
 
 
 def settings_of_a_drill(settings: Settings, folder: Path) -> Settings:
@@ -117,7 +119,7 @@ class TradingRig:
     def __init__(self, desk: Desk):
         """desk: a scratch desk on which nothing was run yet."""
         self.desk = desk
-        self.session = _first_session(desk)
+        self.session = first_session(desk, before=SESSIONS_BEFORE, after=SESSIONS_TRADED)
         ingest_bars(desk, self.session)
         self.facts = market_facts(desk, self.session)
 
@@ -209,22 +211,23 @@ class TradingRig:
         }
 
 
-def _first_session(desk: Desk) -> date:
-    """The first session of the embedded venue where there are bars of it, else one near the end.
+def first_session(desk: Desk, *, before: int, after: int) -> date:
+    """The first session of the embedded venue, or where the source ends before, an earlier one.
 
-    Raises DrillRefused where the source has too few sessions.
+    before, after: sessions that the drill needs on either side. A scratch desk's venue begins
+    there. Raises DrillRefused where the source has too few.
     """
     panel = desk.source.read()
     days = [day for day in panel.sessions.astype(object) if desk.calendar.is_session(day)]
-    wanted = desk.settings.embedded.first_session
-    if wanted in days[:-4]:
-        return wanted
-    if len(days) < 70:
+    if len(days) < before + 1 + after:
         raise DrillRefused(
-            f"market.source {desk.settings.market.source} has {len(days)} sessions, and a drill "
-            "needs 70"
+            f"market.source {desk.settings.market.source} has {len(days)} sessions, and this drill "
+            f"needs {before + 1 + after}"
         )
-    desk.settings = desk.settings.model_copy(
-        update={"embedded": desk.settings.embedded.model_copy(update={"first_session": days[-5]})}
-    )
-    return days[-5]
+    wanted = desk.settings.embedded.first_session
+    possible = days[before : len(days) - after]
+    if wanted not in possible:
+        wanted = possible[-1]
+        embedded = desk.settings.embedded.model_copy(update={"first_session": wanted})
+        desk.settings = desk.settings.model_copy(update={"embedded": embedded})
+    return wanted
