@@ -23,12 +23,13 @@ def failure_sensor() -> dg.SensorDefinition:
             "killed. What a run has told by itself is not told again."
         ),
     )
-    def failure(context: dg.RunFailureSensorContext, desk: DeskResource) -> dg.SkipReason:
+    def failure(context: dg.RunFailureSensorContext, desk: DeskResource) -> dg.SkipReason | None:
         run = context.dagster_run
         said = context.failure_event.message or ""
         outcome = tell_of_failed_run(desk.desk, context.instance, run, run.job_name, said)
         if outcome is None:
             return dg.SkipReason(f"run {run.run_id} has told of its failure itself")
-        return dg.SkipReason(f"told of run {run.run_id}: {outcome}")
+        # Without an answer Dagster keeps it as the reaction to that run.
+        return None
 
     return failure
