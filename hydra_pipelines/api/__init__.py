@@ -30,6 +30,7 @@ from hydra_pipelines.api.journal import (
 )
 from hydra_pipelines.api.monitoring import drift, drift_history, session_scores
 from hydra_pipelines.api.paper import paper_gate
+from hydra_pipelines.api.pulse import pulse
 from hydra_pipelines.api.rows import Row, frame
 from hydra_pipelines.api.stores import stores
 from hydra_pipelines.api.tracing import trace_fill
@@ -68,6 +69,7 @@ __all__ = [
     "positions",
     "predictions",
     "profits",
+    "pulse",
     "recent_activity",
     "reconciliation",
     "risk",

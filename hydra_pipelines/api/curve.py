@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from hydra_pipelines.api.rows import Row
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.accounts import PAID_IN_AND_OUT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hydra_pipelines.market.bars import BarPanel
 
 MARKED = ("model_promoted", "model_rolled_back", "breaker_tripped", "setting_changed")
 """Audit events that are marked on the curve."""
@@ -102,9 +108,9 @@ def signal_curve(desk: Desk) -> list[Row]:
     """What the stored signals would have made without any cost: the backtest beside the curve.
 
     Each strategy's signals share its capital weight equally, are held from the open of the
-    execution session on, and are valued at closes of the lake's bars; no slippage, no commission,
-    no cash limit. Columns: session (execution), growth (of 1, at its close). Sessions whose bars
-    are not in the lake yet end it. Empty before the first signals.
+    execution session on (from the close before, where the source has no opens), and are valued at
+    the lake's adjusted closes; no slippage, no commission, no cash limit. Columns: session
+    (execution), growth (of 1, at its close). It ends with the lake; empty before the first signals.
     """
     import numpy as np
 
@@ -125,9 +131,7 @@ def signal_curve(desk: Desk) -> list[Row]:
         return []
     sessions = [session.item() for session in panel.sessions]
     column = {symbol: i for i, symbol in enumerate(panel.symbols)}
-    opens, closes = panel.field("open"), panel.field("close")
-    if opens is None or closes is None:
-        return []
+    overnight, intraday = _returns(panel)
     capital = {s.id: s.capital_weight for s in desk.settings.strategies}
     by_session: dict[object, dict[str, list[tuple[str, int]]]] = {}
     for row in signals:
@@ -139,22 +143,32 @@ def signal_curve(desk: Desk) -> list[Row]:
         decided = by_session.get(sessions[i - 1])
         if decided is None and not weights.any():
             continue
-        overnight = _change(opens[i], closes[i - 1])
-        growth *= 1 + float(weights @ overnight)
+        growth *= 1 + float(weights @ overnight[i])
         if decided is not None:
             weights = np.zeros(len(panel.symbols))
             for strategy, names in decided.items():
                 for symbol, sign in names:
                     if symbol in column:
                         weights[column[symbol]] += sign * capital.get(strategy, 0.0) / len(names)
-        growth *= 1 + float(weights @ _change(closes[i], opens[i]))
+        growth *= 1 + float(weights @ intraday[i])
         out.append({"session": sessions[i], "growth": growth})
     return out
 
 
-def _change(after: object, before: object) -> object:
+def _returns(panel: BarPanel) -> tuple[np.ndarray, np.ndarray]:
+    """(overnight, intraday) returns, each float64 (S, N); 0 where they are not known.
+
+    Where the source has no opens, the whole of a session counts as intraday.
+    """
     import numpy as np
 
+    closes, opens = panel.field("close"), panel.field("open")
+    adjusted = panel.field("adj_close")
+    assert closes is not None, "bars without closes are not taken into the lake"
+    adjusted = closes if adjusted is None else adjusted
     with np.errstate(invalid="ignore", divide="ignore"):
-        change = np.asarray(after, float) / np.asarray(before, float) - 1
-    return np.where(np.isfinite(change), change, 0.0)
+        whole = np.ones_like(closes)
+        whole[1:] = adjusted[1:] / adjusted[:-1]
+        within = whole if opens is None else np.where(opens > 0, closes / opens, whole)
+        overnight, intraday = whole / within - 1, within - 1
+    return np.nan_to_num(overnight, posinf=0, neginf=0), np.nan_to_num(intraday, posinf=0, neginf=0)

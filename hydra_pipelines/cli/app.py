@@ -9,6 +9,7 @@ import typer
 
 from hydra_pipelines.cli import (
     agent,
+    backup,
     broker,
     cycle,
     data,
@@ -25,6 +26,7 @@ from hydra_pipelines.cli import (
     read,
     replay,
     risk,
+    serve,
     up,
     worker,
 )
@@ -66,7 +68,10 @@ app.command("alert-test")(risk.alert_test)
 app.command("paper-gate")(paper_gate.paper_gate)
 app.command("drill")(drill.drill)
 app.command("up")(up.up)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("gateway")(gateway.gateway)
+app.command("serve")(serve.serve)
 app.command("check-broker")(broker.check_broker)
 app.command("worker")(worker.worker)
 app.command("instance")(worker.instance)

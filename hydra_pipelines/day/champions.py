@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hydra_pipelines.day.alerting import tell_of_moves
+from hydra_pipelines.day.moved_by import named
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import audit, decisions, promotions
 from hydra_pipelines.ledger.audit import AuditEvent
@@ -186,9 +187,10 @@ def settle(desk: Desk, strategy_id: str) -> tuple[Word, Seen, tuple[Move, ...]]:
     if seen.challenger is not None and seen.challenger == seen.champion:
         # It waits no more.
         put_alias(desk, strategy_id, CHALLENGER, seen.challenger, None)
-    if made.rows:
+    rows = named(desk.control, made.rows)
+    if rows:
         with desk.ledger.transaction() as tx:
-            write_moves(tx, made.rows)
+            write_moves(tx, rows)
             word = word_of(tx, strategy_id)
         tell_of_moves(made.rows, desk.alerts.send)
     seen = replace(
@@ -196,7 +198,7 @@ def settle(desk: Desk, strategy_id: str) -> tuple[Word, Seen, tuple[Move, ...]]:
         previous=made.previous,
         challenger=None if seen.challenger == seen.champion else seen.challenger,
     )
-    return word, seen, made.rows
+    return word, seen, rows
 
 
 def put_alias(desk: Desk, strategy_id: str, alias: str, now: int | None, to: int | None) -> None:

@@ -78,7 +78,7 @@ def cancel_everything(settings: Settings) -> Cancellation:
     """
     from hydra_pipelines.execution.broker.messages import BrokerError
 
-    where = _address(settings)
+    where = venue_address(settings)
     if where is None:
         return Cancellation(False, 0, (), None)
     try:
@@ -202,7 +202,7 @@ def resume(control: Control, why: str, actor: str, *, agent: bool) -> None:
 # inside
 
 
-def _address(settings: Settings) -> tuple[str, int] | None:
+def venue_address(settings: Settings) -> tuple[str, int] | None:
     """Where the TWS socket is; None where the embedded venue does not run."""
     if settings.broker.venue != "embedded":
         return settings.broker.host, settings.broker.port

@@ -1,0 +1,191 @@
+"""What pages read: through `hydra_pipelines.api`, kept until the stores change, and never an error.
+
+A value is made once for a state of the stores, however many ask for it. One that takes long is not
+waited for when there is an older one: pages say of when it is. Whatever can't be read is told as a
+sentence in its place, so that one broken store leaves the rest of a page as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from hydra_pipelines.control import ControlError
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.ledger.reading import SnapshotReader, fingerprint
+from hydra_pipelines.ledger.store import LedgerError, LedgerMissing
+from hydra_pipelines.sessions import ClockError, NotASession, UnknownCalendar
+from hydra_pipelines.settings import Settings, SettingsError
+
+T = TypeVar("T")
+PATIENCE_S = 0.06
+"""So long a page waits for a new value when it has an older one."""
+SLOW_S = 0.03
+"""A value that took longer is slow: it is not waited for, and"""
+REST = 15
+"""made anew at most once in so many times as long as it takes."""
+KEPT = 400
+"""Values kept at a time; the one that was asked for longest ago goes first."""
+
+_log = logging.getLogger(__name__)
+
+
+class ReadingDesk(Desk):
+    """A desk that reads from a snapshot kept open, and can write nothing to the ledger."""
+
+    @cached_property
+    def ledger(self) -> SnapshotReader:  # type: ignore[override]
+        return SnapshotReader(self.settings.ledger_path)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[T]):
+    """A value, or why there is none. as_of: when it was read, UTC.
+
+    missing: nothing is wrong, there is just nothing yet. stale: of an older state of the stores
+    than now, since making it takes long.
+    """
+
+    value: T | None
+    why: str = ""
+    as_of: datetime | None = None
+    missing: bool = False
+    stale: bool = False
+
+    @property
+    def known(self) -> bool:
+        return self.value is not None
+
+
+@dataclass
+class _Kept:
+    value: Any
+    state: Hashable
+    at: datetime
+    made: float
+    cost: float
+    asked: float
+
+
+class Readings:
+    """All that the pages of one desk read."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.desk = ReadingDesk(settings)
+        self._kept: dict[Hashable, _Kept] = {}
+        self._making: dict[Hashable, Future[_Kept]] = {}
+        self._guard = threading.Lock()
+
+    def state(self) -> Hashable:
+        """Changes when any of the stores that pages read does."""
+        s = self.settings
+        control = s.control_path
+        return (
+            self.desk.ledger.fingerprint(),
+            fingerprint(control),
+            fingerprint(control.with_name(f"{control.name}-wal")),
+            fingerprint(s.mlruns_path / "mlflow.db"),
+        )
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When the desk last published its ledger; None where it never did."""
+        found = self.desk.ledger.fingerprint()
+        return datetime.fromtimestamp(found[1] / 1e9, UTC) if found else None
+
+    def read(
+        self,
+        what: Callable[..., T],
+        *arguments: Hashable,
+        none: str = "there is nothing yet",
+        **named: Hashable,
+    ) -> Reading[T]:
+        """`what(desk, *arguments, **named)`; never raises. none: why a None is no value."""
+        key = (f"{what.__module__}.{what.__qualname__}", arguments, tuple(sorted(named.items())))
+        try:
+            kept, stale = self._get(key, lambda: what(self.desk, *arguments, **named))
+        except Exception as error:
+            return Reading(None, why_not(error), datetime.now(UTC), _is_missing(error))
+        if kept.value is None:
+            return Reading(None, none, kept.at, missing=True)
+        return Reading(kept.value, "", kept.at, stale=stale)
+
+    def _get(self, key: Hashable, make: Callable[[], Any]) -> tuple[_Kept, bool]:
+        state, now = self.state(), time.monotonic()
+        with self._guard:
+            kept = self._kept.get(key)
+            if kept is not None:
+                kept.asked = now
+                if kept.state == state:
+                    return kept, False
+                if kept.cost > SLOW_S and now < kept.made + REST * kept.cost:
+                    return kept, True
+            future = self._making.get(key)
+            if future is None:
+                future = self._making[key] = Future()
+                threading.Thread(
+                    target=self._make, args=(key, state, make, future), daemon=True
+                ).start()
+        if kept is not None and kept.cost > SLOW_S:
+            try:
+                return future.result(PATIENCE_S), False
+            except NotYet:
+                return kept, True
+        return future.result(), False
+
+    def _make(
+        self, key: Hashable, state: Hashable, make: Callable[[], Any], future: Future[_Kept]
+    ) -> None:
+        started = time.monotonic()
+        try:
+            value = make()
+        except BaseException as error:
+            with self._guard:
+                self._making.pop(key, None)
+                # What can't be read now is not told as if it could.
+                self._kept.pop(key, None)
+            future.set_exception(error)
+            return
+        ended = time.monotonic()
+        kept = _Kept(value, state, datetime.now(UTC), ended, ended - started, ended)
+        with self._guard:
+            self._making.pop(key, None)
+            self._kept[key] = kept
+            if len(self._kept) > KEPT:
+                del self._kept[min(self._kept, key=lambda k: self._kept[k].asked)]
+        future.set_result(kept)
+
+
+def why_not(error: Exception) -> str:
+    """A sentence for a person; of an error that nobody expected its kind, and the log has it all."""
+    from hydra_pipelines.models.registry import RegistryError
+
+    known = (
+        LedgerError,
+        ControlError,
+        RegistryError,
+        SettingsError,
+        NotASession,
+        UnknownCalendar,
+        ClockError,
+    )
+    if isinstance(error, known):
+        return str(error)
+    if isinstance(error, OSError | sqlite3.Error):
+        return f"{type(error).__name__}: {error}"
+    _log.error("a page's part could not be read", exc_info=error)
+    return f"it could not be read ({type(error).__name__}); the dashboard's log says more"
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, LedgerMissing)
