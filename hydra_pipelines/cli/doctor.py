@@ -7,11 +7,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hydra_pipelines.cli.output import REFUSED, Json, fail, print_json, readable_errors
+from hydra_pipelines.cli.output import REFUSED, Json, fail, print_json, readable_errors, say
 
 if TYPE_CHECKING:
     from hydra_pipelines.desk import Desk
@@ -30,12 +30,20 @@ _NEEDED_BYTES = 500_000_000
 _PATIENCE_S = 2
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove what is older than the settings keep, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check versions, folders, stores, disk and venue; exit code 3 where something is wrong."""
     from hydra_pipelines.desk import Desk
+    from hydra_pipelines.operations.retention import clean_up
 
     with readable_errors():
         desk = Desk.open()
+    for text in clean_up(desk) if clean else ():
+        say(text)
     findings = [{"check": name, "ok": ok, "detail": detail} for name, ok, detail in _examine(desk)]
     healthy = all(finding["ok"] for finding in findings)
     if as_json:
@@ -49,6 +57,8 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _examine(desk: Desk) -> Iterator[tuple[str, bool, str]]:
+    from hydra_pipelines.operations.integrity import look_at_stores
+
     python = sys.version_info[:2]
     yield "python", (3, 11) <= python <= (3, 13), f"{sys.version.split()[0]} (3.11 to 3.13)"
     for package in PACKAGES:
@@ -68,7 +78,8 @@ def _examine(desk: Desk) -> Iterator[tuple[str, bool, str]]:
     yield _checked("strategies", lambda: ", ".join(s.id for s in desk.strategies) or "none")
     yield _checked("limits", lambda: _describe_limits(desk))
     yield _checked("control", lambda: f"kill switch {'on' if desk.control.kill_switch else 'off'}")
-    yield _checked("ledger", lambda: _describe_ledger(desk))
+    for finding in look_at_stores(desk, _PATIENCE_S):
+        yield finding.store, finding.ok, finding.detail
     yield _checked("venue", lambda: _describe_venue(desk))
 
 
@@ -93,18 +104,6 @@ def _describe_limits(desk: Desk) -> str:
         f"{plan.max_positions} positions of at most {plan.max_position_weight:.0%} planned; the "
         f"gate stops at {risk.max_positions} and {risk.max_position_weight:.0%}"
     )
-
-
-def _describe_ledger(desk: Desk) -> str:
-    from hydra_pipelines.ledger.store import Ledger
-
-    if not desk.settings.ledger_path.exists():
-        return "none yet, made by the first cycle"
-    # The live file, which alone says whether the next cycle can write; a writer's stage is short.
-    with Ledger(desk.settings.ledger_path, lock_timeout_s=_PATIENCE_S).transaction() as tx:
-        number = tx.value("SELECT max(number) FROM schema_versions")
-        plans = tx.value("SELECT count(*) FROM plans")
-    return f"schema {number}, {plans} sessions planned"
 
 
 def _describe_venue(desk: Desk) -> str:

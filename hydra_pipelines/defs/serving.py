@@ -31,6 +31,7 @@ load_from:
 """
 _WAIT_S = 60.0
 _JANITOR_S = 30.0
+_CLEAN_EVERY_S = 86_400
 _DATABASE_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW = 15_000, 3600, 20
 """As the webserver's own command line has them."""
 
@@ -101,6 +102,7 @@ def run_daemon(desk: Desk, code_socket: Path) -> None:
     from dagster._daemon.cli import run_command
 
     from hydra_pipelines.defs.janitor import free_dead_runs
+    from hydra_pipelines.operations.retention import clean_up
 
     part = Component(
         "daemon", "daemon", "Dagster daemon", capabilities=("schedules", "sensors", "run queue")
@@ -108,16 +110,21 @@ def run_daemon(desk: Desk, code_socket: Path) -> None:
     with desk_instance(desk) as instance, desk.components.beating(part):
         _wait_for(code_socket)
 
-        def clean_up() -> None:
+        def keep_clean() -> None:
+            cleaned = time.monotonic()
             while True:
                 time.sleep(_JANITOR_S)
                 try:
-                    for text in free_dead_runs(instance):
+                    said = free_dead_runs(instance)
+                    if time.monotonic() - cleaned > _CLEAN_EVERY_S:
+                        cleaned = time.monotonic()
+                        said += clean_up(desk)
+                    for text in said:
                         print(f"janitor: {text}", flush=True)
                 except Exception as error:
                     print(f"janitor: ERROR {type(error).__name__}: {error}", flush=True)
 
-        threading.Thread(target=clean_up, name="janitor", daemon=True).start()
+        threading.Thread(target=keep_clean, name="janitor", daemon=True).start()
         workspace = _write_workspace(desk, code_socket)
         run_command.main(["--workspace", str(workspace)], standalone_mode=False)
 

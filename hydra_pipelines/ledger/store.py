@@ -365,6 +365,11 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             raise
 
 
+def newest_schema() -> int:
+    """The schema version that this program brings every ledger to."""
+    return max(_schema_files())
+
+
 def _schema_files() -> dict[int, Path]:
     return {int(file.name.split("_")[0]): file for file in SCHEMA_DIR.glob("[0-9]*.sql")}
 

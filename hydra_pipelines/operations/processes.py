@@ -71,7 +71,7 @@ def is_the_one(pid: int, seen: datetime) -> bool:
 
 
 def ends(pid: int, within_s: float) -> bool:
-    """Wait for a process that was asked to end, be it ours or not; false where it is still there."""
+    """Wait for a process that was asked to end, ours or not; false where it is still there."""
     deadline = time.monotonic() + within_s
     while started_at(pid) is not None:
         if time.monotonic() > deadline:

@@ -45,11 +45,11 @@ def test_a_desk_with_much_that_is_wrong(broken: CommandLine) -> None:
     }
     found = findings(broken, REFUSED, **environment)
     wrong = {name: finding["detail"] for name, finding in found.items() if not finding["ok"]}
-    assert set(wrong) == {"market data", "strategies", "control", "ledger"}
+    assert set(wrong) == {"market data", "strategies", "control", "control store", "ledger"}
     assert "missing.parquet" in wrong["market data"]
     assert "'magic'" in wrong["strategies"]
     assert "control.sqlite" in wrong["control"]
-    assert "can't be opened" in wrong["ledger"]
+    assert "is damaged" in wrong["ledger"] and "hydra restore" in wrong["ledger"]
     done = broken.run("doctor", **environment)
     assert done.stdout.count("WRONG") == len(wrong)
     assert "see the lines marked WRONG" in done.stderr
