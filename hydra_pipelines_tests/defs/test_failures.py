@@ -39,9 +39,17 @@ def box() -> Iterator[Mailbox]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data folder of one desk, whose runs all fail before anything is made."""
+    made = tmp_path_factory.mktemp("failures") / "desk"
+    yield made
+    shut_down(made)
+
+
 @pytest.fixture
-def settings(tmp_path: Path, box: Mailbox) -> Settings:
-    return load_settings(data_dir=tmp_path / "desk", alerts={"urls": [box.url]})
+def settings(folder: Path, box: Mailbox) -> Settings:
+    return load_settings(data_dir=folder, alerts={"urls": [box.url]})
 
 
 @contextmanager
@@ -100,12 +108,12 @@ def test_a_run_of_dagster_job_execute_is_mailed_once(
         assert "is not a XNYS session" in said
         assert box.subjects() == ["hydra: plan of session 2019-04-19 failed"]
         assert "bars: 2019-04-19 (Friday) is not a XNYS session" in box.text()
-        (run,) = instance.get_runs()
+        (run,) = instance.get_runs(limit=1)
         assert run.status is dg.DagsterRunStatus.FAILURE and run.run_id in box.text()
         assert sensor.look() == ([], f"run {run.run_id} has told of its failure itself")
         assert sensor.look()[0] == []
     assert len(box.mails) == 1
-    (alert,) = Desk(settings).alerts.recent()
+    (alert,) = Desk(settings).alerts.recent(1)
     assert (alert.kind, alert.key, alert.outcome) == ("job_failure", run.run_id, Outcome.SENT)
 
 
@@ -129,17 +137,12 @@ def test_a_failed_blocking_check_stops_the_trading_steps_and_is_told_with_its_re
     settings: Settings, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Desk, "source", Flawed(open_source("sample"), date(2019, 1, 2), -5.0))
-    try:
-        with home(settings, monkeypatch) as instance:
-            run = (
-                build_defs(settings)
-                .resolve_job_def("daily_cycle")
-                .execute_in_process(
-                    instance=instance, partition_key="2019-01-02", raise_on_error=False
-                )
-            )
-    finally:
-        shut_down(settings.data_path)
+    with home(settings, monkeypatch) as instance:
+        run = (
+            build_defs(settings)
+            .resolve_job_def("daily_cycle")
+            .execute_in_process(instance=instance, partition_key="2019-01-02", raise_on_error=False)
+        )
     assert not run.success
     steps = {e.step_key for e in run.all_events if e.event_type_value == "STEP_START"}
     assert steps == {"bars"}
@@ -148,10 +151,10 @@ def test_a_failed_blocking_check_stops_the_trading_steps_and_is_told_with_its_re
 
 
 def test_a_channel_that_fails_changes_nothing_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Mailbox(refuse="550 nobody here") as refusing:
-        settings = load_settings(data_dir=tmp_path / "desk", alerts={"urls": [refusing.url]})
+        settings = load_settings(data_dir=folder, alerts={"urls": [refusing.url]})
         with home(settings, monkeypatch) as instance:
             sensor = Sensor(settings, instance)
             run = (
@@ -170,6 +173,6 @@ def test_a_channel_that_fails_changes_nothing_of_the_run(
             refusing.refuse = ""
             assert sensor.look()[0] == [run.dagster_run.run_id]
         assert refusing.subjects() == ["hydra: plan of session 2019-04-19 failed"]
-    outcomes: list[Any] = [alert.outcome for alert in Desk(settings).alerts.recent()]
+    outcomes: list[Any] = [alert.outcome for alert in Desk(settings).alerts.recent(2)]
     assert outcomes == [Outcome.SENT, Outcome.FAILED]
     assert Desk(settings).alerts.told(AlertKind.JOB_FAILURE, run.dagster_run.run_id)
