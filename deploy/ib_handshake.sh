@@ -1,9 +1,9 @@
 #!/bin/bash
 # Whether an IB Gateway or TWS answers on a port, by the first two messages of its API. That the
 # port is open says little: in a container it is a relay's, which listens before the gateway does.
-#   ib_handshake.sh PORT [HOST]
+#   ib_handshake.sh PORT [HOST [SECONDS]]
 set -u
-port=${1:?usage: ib_handshake.sh PORT [HOST]} host=${2:-127.0.0.1}
+port=${1:?usage: ib_handshake.sh PORT [HOST [SECONDS]]} host=${2:-127.0.0.1} patience=${3:-5}
 
 handshake() {
     exec 3<>"/dev/tcp/$host/$port" || return 1
@@ -16,7 +16,7 @@ handshake() {
 
 export -f handshake
 export port host
-if timeout 5 bash -c handshake 2>/dev/null; then
+if timeout "$patience" bash -c handshake 2>/dev/null; then
     echo "the API answers on $host:$port"
 else
     echo "no API handshake on $host:$port" >&2

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ import dagster as dg
 import pytest
 
 from hydra_pipelines import api
+from hydra_pipelines.agent.experiment import ExperimentSpec
+from hydra_pipelines.day.experimenting import local_runner
 from hydra_pipelines.definitions import build_defs
+from hydra_pipelines.defs.engines import experiment_runner
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import accounts
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import shut_down
-from hydra_pipelines_tests.scale.cluster import Cluster, cluster, missing, run_cycles
+from hydra_pipelines_tests.scale.cluster import PASSWORD, Cluster, cluster, missing, run_cycles
 from hydra_pipelines_tests.scale.ledgers import content
 from hydra_pipelines_tests.scenarios.days import truth, venue_cash, venue_positions
 
@@ -173,11 +177,78 @@ def test_dagsters_own_command_runs_a_cycle_on_the_workers(
     assert desk.next_session_due() == desk.calendar.next(session)
 
 
+def spec(desk: Desk, name: str, **other: Any) -> ExperimentSpec:
+    """An experiment on the ridge, with a configuration of its own."""
+    declared = desk.candidates[0]
+    values = {
+        "experiment_id": name,
+        "cycle_id": "cycle",
+        "strategy_id": declared.id,
+        "session": FIRST,
+        "mutation_type": "alpha",
+        "hypothesis": "A stronger penalty generalises better",
+        "configuration": replace(declared, parameters={"alpha": 4000.0}).configuration,
+        "champion_version": desk.registry.aliases(declared.id)["champion"],
+    }
+    return ExperimentSpec(**{**values, **other})
+
+
+@pytest.fixture
+def experimenters(servers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The desk as a process of the cluster has it, with a worker for experiments."""
+    for name, value in servers.environment.items():
+        monkeypatch.setenv(name, value)
+    if "experiments" not in servers.workers:
+        servers.start_worker("experiments", "experiments")
+        servers.wait_for_workers()
+    return Desk(load_settings())
+
+
+def test_experiments_are_done_by_workers(
+    spread: list[dict[str, Any]], experimenters: Desk, servers: Cluster
+) -> None:
+    """Here those that can't be made, which takes a moment: each has its own result."""
+    runner = experiment_runner(experimenters)
+    assert type(runner).__name__ == "ExperimentsOnWorkers"
+    specs = [spec(experimenters, f"E{n}", strategy_id=f"GONE-2026-00{n}") for n in range(3)]
+    results = {result.experiment_id: result for result in runner.run(specs)}
+    assert {name: result.error for name, result in results.items()} == {
+        f"E{n}": f"there is no strategy 'GONE-2026-00{n}' in the settings any more"
+        for n in range(3)
+    }
+    assert servers.log_of("experiments").count("hydra.experiment[") >= 3
+
+
+@pytest.mark.skipif(not FULL, reason="set FULL_SCALE=1, or: make scale-test")
+def test_an_experiment_by_a_worker_measures_what_one_here_does(
+    spread: list[dict[str, Any]], experimenters: Desk
+) -> None:
+    runner = experiment_runner(experimenters)
+    assert runner is not None
+    (there,) = runner.run([spec(experimenters, "there")])
+    (here,) = local_runner(experimenters).run([spec(experimenters, "here")])
+    assert there.error is None and here.error is None
+    assert there.figures == here.figures and there.reasons == here.reasons
+    assert there.candidate_version != here.candidate_version
+
+
+@pytest.mark.skipif(not FULL, reason="set FULL_SCALE=1, or: make scale-test")
+def test_a_worker_that_is_lost_costs_its_experiment_only(
+    spread: list[dict[str, Any]], experimenters: Desk, servers: Cluster
+) -> None:
+    runner = experiment_runner(experimenters)
+    assert runner is not None
+    servers.replace_worker("experiments", "hydra_pipelines.defs.workers:local_runner:1:group")
+    (lost,) = runner.run([spec(experimenters, "lost")])
+    assert "has not answered for 4 s while it had the experiment lost" in str(lost.error)
+    servers.replace_worker("experiments")
+    (next_one,) = runner.run([spec(experimenters, "next", strategy_id="GONE-2026-001")])
+    assert "there is no strategy" in str(next_one.error)
+
+
 def test_passwords_are_in_no_file_of_the_desk(
     servers: Cluster, spread: list[dict[str, Any]], folder: Path
 ) -> None:
-    from hydra_pipelines_tests.scale.cluster import PASSWORD
-
     for file in folder.rglob("*"):
         if file.is_file():
             assert PASSWORD.encode() not in file.read_bytes(), file
