@@ -21,7 +21,7 @@ from hydra_pipelines.ledger.store import LedgerMissing
 if TYPE_CHECKING:
     import numpy as np
 
-    from hydra_pipelines.day.observing import Market
+    from hydra_pipelines.day.drift_inputs import Market
     from hydra_pipelines.ledger.store import Transaction
     from hydra_pipelines.monitoring.checks import Check
     from hydra_pipelines.monitoring.drift import ModelDrift
@@ -63,7 +63,7 @@ def check_drift(
     Raises DriftError where the features of the session are missing, NotASession, and LedgerMissing
     before the first cycle.
     """
-    from hydra_pipelines.day.observing import Market, observe
+    from hydra_pipelines.day.drift_inputs import Market, observe
 
     desk.calendar.index(session)
     if not desk.ledger.path.exists():

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from hydra_pipelines.monitoring.distributions import parts
+
 ALARM_QUANTILE = 0.975
 MONTH = 21
 """Sessions."""
@@ -128,18 +130,15 @@ def judge(
     if not math.isfinite(value):
         return not_enough(family, detector, subject, "it can't be computed of these values", window)
     sign = -1.0 if low_is_bad else 1.0
-    known = sign * past[np.isfinite(past)]
+    least = sign * warn_at if floor is None else max(sign * warn_at, sign * floor)
+    known = int(np.isfinite(past).sum())
     alarm_at, score, units = None, None, None
-    if len(known) >= MIN_MONTHS * MONTH:
-        level = max(float(np.quantile(known, ALARM_QUANTILE)), sign * warn_at)
-        if floor is not None:
-            level = max(level, sign * floor)
-        median = float(np.median(known))
-        width = level - median
-        if width > 0:
+    if known >= MIN_MONTHS * MONTH:
+        median, level = _own_scale(sign * past, least)
+        if level > median:
             alarm_at = sign * level
-            score = (sign * value - median) / width
-            units = (sign * past - median) / width
+            score = (sign * value - median) / (level - median)
+            units = _in_own_units(sign * past, least)
     beyond_textbook = sign * value > sign * warn_at if warned is None else warned
     state = State.WARNING if beyond_textbook else State.OK
     if alarm_at is not None and sign * value > sign * alarm_at:
@@ -153,10 +152,34 @@ def judge(
         float(warn_at),
         alarm_at,
         window,
-        {**(details or {}), "past_windows": len(known)},
+        {**(details or {}), "past_windows": known},
         score,
         units,
     )
+
+
+def _own_scale(past: np.ndarray, least: float) -> tuple[float, float]:
+    """Median and alarm level of a history; the level is at least `least`."""
+    known = past[np.isfinite(past)]
+    return float(np.median(known)), max(float(np.quantile(known, ALARM_QUANTILE)), least)
+
+
+def _in_own_units(past: np.ndarray, least: float) -> np.ndarray:
+    """A history in units of its scale, each part by the scale of the others.
+
+    By its own scale a history would never show how far a new value may be beyond it: of thirty
+    histories some are quiet by chance, and only what comes after them shows that.
+    """
+    out = np.full(len(past), np.nan)
+    for part in parts(len(past)):
+        others = np.ones(len(past), dtype=bool)
+        others[part] = False
+        others &= np.isfinite(past)
+        if others.any():
+            median, level = _own_scale(past[others], least)
+            if level > median:
+                out[part] = (past[part] - median) / (level - median)
+    return out
 
 
 @dataclass(frozen=True)

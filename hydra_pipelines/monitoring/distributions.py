@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,8 @@ Scorecards", 2006."""
 KS_P = 0.05
 FINE_BINS = 256
 """Past windows are compared on so many quantile bins; D is then at most a bin's share too small."""
+FOLDS = 5
+"""Parts of a history, each of which is judged by the others."""
 _WORKERS = min(os.cpu_count() or 1, 8)
 
 
@@ -170,22 +173,36 @@ def over_windows(counts: np.ndarray, length: int) -> np.ndarray:
 
 
 def past_windows(
-    values: np.ndarray, length: int, edges: np.ndarray, counts: np.ndarray
+    values: np.ndarray, length: int, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """PSI and KS distance of every past window against the reference, each (S - length + 1,).
 
-    values: (S, N) of the reference's sessions. edges, counts: the stored bins, for PSI. KS is on
-    `FINE_BINS` quantile bins of the values; to what can be missed the bin's share is added. NaN
-    for windows without values.
+    values: (S, N) of the reference's sessions. edges: of its bins, for PSI. Each of `FOLDS` parts
+    of the history is compared with what the others hold: a window that is part of its reference
+    lies closer to it than a new one ever will. KS is on `FINE_BINS` quantile bins; to what can be
+    missed the bin's share is added. NaN for windows without values.
     """
     if len(values) < length:
         return np.empty(0), np.empty(0)
-    psis = psi(counts, over_windows(counts_by_session(values, edges), length))
     known = values[~np.isnan(values)]
     fine = np.quantile(known, np.arange(1, FINE_BINS) / FINE_BINS)
-    by_session = counts_by_session(values, fine)
-    windows = over_windows(by_session, length)
-    with np.errstate(invalid="ignore"):
-        now = windows.cumsum(axis=1) / windows.sum(axis=1, keepdims=True)
-    then = by_session.sum(axis=0).cumsum() / max(int(by_session.sum()), 1)
-    return psis, np.abs(now - then).max(axis=1) + 1.0 / FINE_BINS
+    psis, ds = np.empty((2, len(values) - length + 1))
+    coarse, finely = counts_by_session(values, edges), counts_by_session(values, fine)
+    for part in parts(len(psis)):
+        # The sessions of the part's windows.
+        own = slice(part.start, part.stop + length - 1)
+        reference = coarse.sum(axis=0) - coarse[own].sum(axis=0)
+        psis[part] = psi(reference, over_windows(coarse[own], length))
+        reference = finely.sum(axis=0) - finely[own].sum(axis=0)
+        windows = over_windows(finely[own], length)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            now = windows.cumsum(axis=1) / windows.sum(axis=1, keepdims=True)
+            then = reference.cumsum() / reference.sum()
+        ds[part] = np.abs(now - then).max(axis=1) + 1.0 / FINE_BINS
+    return psis, ds
+
+
+def parts(length: int) -> list[slice]:
+    """`FOLDS` parts of a history of so many values, in order; fewer where it is shorter."""
+    bounds = np.linspace(0, length, FOLDS + 1).round().astype(int).tolist()
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]

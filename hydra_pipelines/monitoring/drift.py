@@ -242,7 +242,7 @@ def _column(seen: Observed, name: str, window: int) -> _Column:
         edges, counts = made.edges[0], made.counts[0]
     taken = values[:: -(-len(values) // MAX_REFERENCE) or 1]
     distance = distances(edges[None], counts[None], taken[:, None], now.reshape(-1, 1))
-    past_psi, past_d = past_windows(then, max(len(now), 1), edges, counts)
+    past_psi, past_d = past_windows(then, max(len(now), 1), edges)
     return _Column(
         n=int((~np.isnan(now)).sum()),
         size=len(taken),
