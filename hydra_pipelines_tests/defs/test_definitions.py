@@ -97,6 +97,10 @@ HEAVY = {
     "scipy",
     "evidently",
     "numba",
+    "celery",
+    "redis",
+    "psycopg2",
+    "kubernetes",
 }
 
 
