@@ -9,6 +9,7 @@ import typer
 
 from hydra_pipelines.cli import (
     agent,
+    audit,
     backup,
     broker,
     cycle,
@@ -60,6 +61,7 @@ app.command("resolve")(orders.resolve)
 app.command("run")(agent.resume)
 app.command("pause")(agent.pause)
 app.command("journal")(agent.journal)
+app.command("audit")(audit.audit)
 app.command("halt")(halt.halt)
 app.command("resume-trading")(halt.resume_trading)
 app.command("risk")(risk.risk)

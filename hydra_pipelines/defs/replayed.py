@@ -1,0 +1,171 @@
+"""What a replay does, told to Dagster as if the assets had run: materialisations and checks.
+
+A replay runs the day's steps without a Dagster run for each session. Here its results become the
+same events, made by the functions that the assets themselves use; and what the assets' checks say
+of them decides whether the day goes on, as it does in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from threading import RLock
+from typing import Any
+
+import dagster as dg
+
+from hydra_pipelines.day.cycle import Finding
+from hydra_pipelines.day.replaying import Published, Replayed
+from hydra_pipelines.defs.assets import ALL_ASSETS
+from hydra_pipelines.defs.assets.decision import tell_plan, tell_predictions, tell_signals
+from hydra_pipelines.defs.assets.execution import tell_account, tell_executions, tell_positions
+from hydra_pipelines.defs.assets.market import tell_bars, tell_features, tell_universe
+from hydra_pipelines.defs.assets.models import tell_champions
+from hydra_pipelines.defs.assets.performance import tell_performance
+from hydra_pipelines.defs.assets.slippage import tell_slippage
+from hydra_pipelines.defs.metadata import Told
+from hydra_pipelines.defs.partitions import session_partitions
+from hydra_pipelines.desk import Desk
+
+DATA_VERSION_TAG = "dagster/data_version"
+"""Dagster's own, on materialisations whose data version is known."""
+
+Teller = Callable[[Desk, Any], Iterator[Told]]
+
+TELLERS: Mapping[str, Teller] = {
+    "bars": lambda _, result: tell_bars(result),
+    "features": lambda _, result: tell_features(result),
+    "universe": lambda _, result: tell_universe(result),
+    "champion_models": lambda desk, result: tell_champions(result, desk.registry),
+    "predictions": lambda _, result: tell_predictions(result),
+    "signals": lambda _, result: tell_signals(result),
+    "order_plan": lambda _, result: tell_plan(result),
+    "executions": lambda _, result: tell_executions(result),
+    "positions": lambda _, result: tell_positions(result),
+    "account": lambda _, result: tell_account(result),
+    "slippage_reconciliation": lambda _, result: tell_slippage(result),
+    "performance": lambda _, result: tell_performance(result),
+}
+"""Name of a step or report -> what its asset shows of the result."""
+
+
+class Reporter:
+    """Judges each step of a replay by its asset's checks, and reports sessions as they are done."""
+
+    def __init__(self, instance: dg.DagsterInstance, desk: Desk):
+        self._instance = instance
+        self._desk = desk
+        self._told: list[tuple[str, Told]] = []
+        partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
+        assets = [build(partitions) for build in ALL_ASSETS]
+        self._blocking = {
+            (spec.asset_key.to_user_string(), spec.name): spec.blocking
+            for asset in assets
+            for spec in asset.check_specs
+        }
+
+    def judge(self, name: str, result: Any) -> Sequence[Finding]:
+        """The checks of severity ERROR that failed; what is shown is kept for `report`."""
+        told = list(TELLERS[name](self._desk, result))
+        self._told += [(name, one) for one in told]
+        return [
+            Finding(f"{one.check_name}: {one.description}", self._blocks(name, one))
+            for one in told
+            if isinstance(one, dg.AssetCheckResult)
+            and not one.passed
+            and one.severity is dg.AssetCheckSeverity.ERROR
+        ]
+
+    def report(self, done: Replayed | Published) -> None:
+        """Have the instance show a session's partitions as materialised, with their checks."""
+        told, self._told = self._told, []
+        events = [self._event(name, done.session, one) for name, one in told]
+        if isinstance(done, Replayed) and done.result("account"):
+            events += _reports_in_short(done)
+        with together(self._instance):
+            for event in events:
+                self._instance.report_runless_asset_event(event)
+
+    def _blocks(self, name: str, told: dg.AssetCheckResult) -> bool:
+        return self._blocking[name, told.check_name or ""]
+
+    def _event(
+        self, name: str, session: date, told: Told
+    ) -> dg.AssetMaterialization | dg.AssetCheckEvaluation:
+        if isinstance(told, dg.MaterializeResult):
+            version = told.data_version
+            return dg.AssetMaterialization(
+                asset_key=name,
+                partition=session.isoformat(),
+                metadata={**(told.metadata or {}), **RUN_BY},
+                tags={DATA_VERSION_TAG: version.value} if version else None,
+            )
+        # Without a partition, as in a daily run: a check is of its asset as it is now.
+        return dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(name),
+            check_name=told.check_name or "",
+            passed=told.passed,
+            severity=told.severity,
+            description=told.description,
+            blocking=self._blocks(name, told),
+            metadata={**(told.metadata or {}), "session": session.isoformat()},
+        )
+
+
+RUN_BY = {"run_by": "hydra replay"}
+
+
+def _reports_in_short(done: Replayed) -> Iterator[dg.AssetMaterialization]:
+    """The reports on the whole journal, after a session that was not published.
+
+    They are of that session alone; the whole is shown with the next one that is published.
+    """
+    row, report = done.result("account").row, done.result("executions")
+    shown: dict[str, dict[str, Any]] = {
+        "performance": {
+            "equity": float(row["equity"]),
+            "daily_pnl": float(row["daily_pnl"]),
+            "drawdown": row["drawdown"],
+        },
+        "slippage_reconciliation": {
+            "orders_filled": sum(bool(order.filled) for order in report.orders) if report else 0
+        },
+    }
+    for name, values in shown.items():
+        yield dg.AssetMaterialization(
+            asset_key=name,
+            partition=done.session.isoformat(),
+            metadata={**values, **RUN_BY, "shows": "this session alone"},
+        )
+
+
+@contextmanager
+def together(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Events reported within the block are stored in one transaction where the storage is SQLite.
+
+    Dagster opens a connection, and a transaction, several times for each event, which takes longer
+    than the session itself. Other storages keep their connections and are left alone.
+    """
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        yield
+        return
+    # The storage's own lock is not one that a thread may take twice, as for two files at once.
+    open_connect, lock = storage._connect, storage._db_lock
+    with ExitStack() as stack:
+        connections: dict[str, Any] = {}
+
+        @contextmanager
+        def connect(shard: str) -> Iterator[Any]:
+            if shard not in connections:
+                connections[shard] = stack.enter_context(open_connect(shard))
+            yield connections[shard]
+
+        storage._connect, storage._db_lock = connect, RLock()  # type: ignore
+        try:
+            yield
+        finally:
+            storage._connect, storage._db_lock = open_connect, lock  # type: ignore
