@@ -68,7 +68,7 @@ ACTIONS = {
             "halt",
             "Halt trading",
             "The kill switch goes on, the agent is paused, and every order at the broker is "
-            "cancelled. Nothing is sent until a person types hydra resume-trading.",
+            "cancelled. Nothing is sent until a person types `hydra resume-trading`.",
             "Halt trading",
             danger=True,
         ),
@@ -158,7 +158,7 @@ class Actions:
         }
 
     def perform(self, name: str, asked: Request, key: str) -> Outcome:
-        """Do it, once for a key: the same post again gets the outcome of the first. Never raises."""
+        """Do it, once for a key: the same post again gets the first one's outcome. Never raises."""
         with self._guard:
             future = self._done.get(key)
             first = future is None
@@ -214,7 +214,7 @@ class Actions:
             return Outcome(
                 False,
                 "Trading is halted: a person lifts that on the command line, "
-                "with hydra resume-trading --agent",
+                "with `hydra resume-trading --agent`",
                 "/system",
             )
         if self._control.agent_paused == pause:

@@ -1,4 +1,4 @@
-"""The dashboard put together: one function makes the application, and everything is handed to it."""
+"""The dashboard put together: one function makes the application out of what it is handed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 40
 
 
 def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
-    """Fills with `predicted` across and `actual` upwards (bps), a circle for BUY, a square for SELL.
+    """Fills with `predicted` across and `actual` upwards, bps; circles are BUY, squares SELL.
 
     points: at least one. The scales span 98 % of the values; what is beyond stands at the edge, and
     the label says how many do. On the dashed line the prediction was right.

@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hydra_pipelines.control import ControlError
@@ -85,17 +86,26 @@ class Readings:
         self._kept: dict[Hashable, _Kept] = {}
         self._making: dict[Hashable, Future[_Kept]] = {}
         self._guard = threading.Lock()
+        self._control_seen: tuple[Hashable, Hashable] = ((), None)
 
     def state(self) -> Hashable:
-        """Changes when any of the stores that pages read does."""
+        """Changes when anything does that pages show; not with every heartbeat."""
         s = self.settings
-        control = s.control_path
         return (
             self.desk.ledger.fingerprint(),
-            fingerprint(control),
-            fingerprint(control.with_name(f"{control.name}-wal")),
+            self._control_state(),
             fingerprint(s.mlruns_path / "mlflow.db"),
         )
+
+    def _control_state(self) -> Hashable:
+        path = self.settings.control_path
+        files = fingerprint(path), fingerprint(path.with_name(f"{path.name}-wal"))
+        seen, state = self._control_seen
+        if files != seen:
+            # Heartbeats are in the same file, every few seconds.
+            state = _journalled(path)
+            self._control_seen = files, state
+        return state
 
     @property
     def published_at(self) -> datetime | None:
@@ -166,8 +176,28 @@ class Readings:
         future.set_result(kept)
 
 
+def _journalled(path: Path) -> Hashable:
+    """How far the control store's journal and alerts are; None where that can't be read."""
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.2)
+        try:
+            found: list[Hashable] = []
+            for table, what in (("journal", "max(seq)"), ("alerts", "max(id), total(repeats)")):
+                try:
+                    found.append(connection.execute(f"SELECT {what} FROM {table}").fetchone())
+                except sqlite3.OperationalError:
+                    found.append(None)
+            return tuple(found)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return str(error)
+
+
 def why_not(error: Exception) -> str:
-    """A sentence for a person; of an error that nobody expected its kind, and the log has it all."""
+    """A sentence for a person. Of an error that nobody expected its kind; the log has it all."""
     from hydra_pipelines.models.registry import RegistryError
 
     known = (

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from hydra_pipelines.dashboard import cells
 
@@ -68,6 +68,7 @@ class Renderer:
             "stamp": cells.stamp,
             "utc": cells.utc,
             "size": cells.size,
+            "prose": _prose,
             # Whole, where `shown` would cut: an address, and a value that comes back.
             "link": lambda value: escape(str(value)),
             "raw_attribute": lambda value: escape(str(value)),
@@ -96,6 +97,17 @@ class Renderer:
         """A fragment."""
         body = self._environment.get_template(template).render(values)
         return HTMLResponse(body, headers={"cache-control": "no-store"})
+
+
+def _prose(text: str) -> Markup:
+    """A sentence with its `commands` set as code."""
+    pieces = [escape(cells.shown(piece)) for piece in str(text).split("`")]
+    if len(pieces) % 2 == 0:
+        return Markup("`").join(pieces)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else piece
+        for i, piece in enumerate(pieces)
+    )
 
 
 def is_refresh(request: Request) -> bool:

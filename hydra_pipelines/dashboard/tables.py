@@ -82,7 +82,7 @@ def positions(rows: Sequence[Row]) -> Table:
             )
             for row in rows
         ],
-        "No positions. They appear after the first cycle with fills: hydra cycle.",
+        "No positions. They appear after the first cycle with fills: `hydra cycle`.",
         (
             cells.text("Total"),
             Cell(""),
@@ -282,7 +282,7 @@ def moves(rows: Sequence[Row]) -> Table:
             )
             for row in rows
         ],
-        "No version was ever promoted. The first cycle trains and promotes one: hydra cycle.",
+        "No version was ever promoted. The first cycle trains and promotes one: `hydra cycle`.",
     )
 
 
@@ -299,7 +299,7 @@ def activity(rows: Iterable[Row], name: str = "activity") -> Table:
             )
             for row in rows
         ],
-        "Nothing has happened yet. The first cycle begins the trail: hydra cycle.",
+        "Nothing has happened yet. The first cycle begins the trail: `hydra cycle`.",
     )
 
 
@@ -340,5 +340,5 @@ def audit(rows: Iterable[Row]) -> Table:
             Column("Run"),
         ),
         out,
-        "No events fit. Take a filter away, or run a first cycle: hydra cycle.",
+        "No events fit. Take a filter away, or run a first cycle: `hydra cycle`.",
     )

@@ -105,7 +105,7 @@ def _experiments(rows: list[api.Row]) -> Table:
             )
             for row in rows
         ],
-        "No experiments yet. The agent makes them once drift is found: hydra agent run.",
+        "No experiments yet. The agent makes them once drift is found: `hydra agent run`.",
     )
 
 
@@ -153,7 +153,7 @@ def _cycles(rows: list[api.Row]) -> Table:
             )
             for row in rows
         ],
-        "It never ran. hydra agent run lets it look once.",
+        "It never ran. `hydra agent run` lets it look once.",
     )
 
 
@@ -336,7 +336,7 @@ def _runs(rows: list[api.Row]) -> Table:
             )
             for row in rows
         ],
-        "No drift check has run. hydra diagnose checks now.",
+        "No drift check has run. `hydra diagnose` checks now.",
     )
 
 

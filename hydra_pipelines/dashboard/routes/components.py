@@ -80,5 +80,5 @@ def _table(parts: tuple[Registered, ...], now: datetime, read_only: bool) -> Tab
             Column("Action"),
         ),
         rows,
-        "No component is registered. hydra up starts the daemon, the webserver and the rest.",
+        "No component is registered. `hydra up` starts the daemon, the webserver and the rest.",
     )

@@ -38,9 +38,9 @@ def models(request: Request, session: Day = None) -> Response:
         predicted=predicted,
         predictions_table=tables.predictions(
             predicted.value if predicted and predicted.value else (),
-            f"Nothing was predicted for {shown}: hydra predict."
+            f"Nothing was predicted for {shown}: `hydra predict`."
             if shown
-            else "Nothing was predicted yet. The first cycle does it: hydra cycle.",
+            else "Nothing was predicted yet. The first cycle does it: `hydra cycle`.",
         ),
         drift=status.value["drift"] if status.value else None,
     )

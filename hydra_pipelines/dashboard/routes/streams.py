@@ -130,7 +130,7 @@ def fills_recent(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 
     found = dash.readings.read(api.fill_page, api.FillFilter(), 1, limit)
     rows = found.value["rows"] if found.value else ()
     return dash.renderer.part(
-        "parts/fills.html", found=found, table=tables.fills(rows, "No fills yet: hydra cycle.")
+        "parts/fills.html", found=found, table=tables.fills(rows, "No fills yet: `hydra cycle`.")
     )
 
 

@@ -66,7 +66,7 @@ def _gateway(readings: Any) -> api.Row:
     else:
         at |= {
             "where": f"{s.broker.host}:{s.broker.port}",
-            "state": "not asked from here: hydra check-broker does",
+            "state": "not asked from here: `hydra check-broker` does",
         }
     return at
 
@@ -223,7 +223,7 @@ def _alerts(rows: list[api.Row]) -> Table:
             )
             for row in rows
         ],
-        "No alert was ever raised. hydra alert-test tries the channels.",
+        "No alert was ever raised. `hydra alert-test` tries the channels.",
     )
 
 

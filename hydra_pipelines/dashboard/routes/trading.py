@@ -125,7 +125,7 @@ def fills(
     empty = (
         "No fills fit. Take a filter away."
         if filtered
-        else "No fills yet. A cycle sends the plan's orders: hydra cycle."
+        else "No fills yet. A cycle sends the plan's orders: `hydra cycle`."
     )
     return dash.page(
         request,
@@ -264,7 +264,7 @@ def orders(request: Request, session: Day = None, state: Text = None) -> Respons
             found.value or (),
             f"No orders are {cells.words(state)}."
             if state
-            else "No orders: the plan had nothing to trade, or no plan was made yet (hydra cycle).",
+            else "No orders. The plan had nothing to trade, or none was made yet: `hydra cycle`.",
         ),
         unknown=cycle["unknown_orders"] if cycle else 0,
     )

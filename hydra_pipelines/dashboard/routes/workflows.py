@@ -122,7 +122,7 @@ def _table(runs: list[Run], costs: dict[str, api.Row]) -> Table:
             )
             for run in runs
         ],
-        "No runs fit. Take a filter away, or start one: hydra cycle.",
+        "No runs fit. Take a filter away, or start one: `hydra cycle`.",
     )
 
 
