@@ -19,7 +19,7 @@ PSI_WARN, PSI_ALERT = 0.1, 0.25
 """The textbook's: below 0.1 no change worth a word, above 0.25 a shift. Siddiqi, "Credit Risk
 Scorecards", 2006."""
 KS_P = 0.05
-FINE_BINS = 256
+FINE_BINS = 100
 """Past windows are compared on so many quantile bins; D is then at most a bin's share too small."""
 FOLDS = 5
 """Parts of a history, each of which is judged by the others."""
