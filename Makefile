@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test    the whole test suite'
 	@echo 'make conformance   the paper venue against clients that others wrote, fetched for it'
 	@echo 'make crash-matrix  the trading process killed at every boundary; CRASH="--every 10" for less'
+	@echo 'make lint-deploy   other people'\''s linters on deploy/, fetched for it'
 	@echo 'make scale-test    PostgreSQL, Redis and Celery workers, which are killed at several places'
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
@@ -51,6 +52,9 @@ conformance: env
 year: env
 	@FULL_YEAR=1 .venv/bin/python -m pytest hydra_pipelines_tests/monitoring/test_performance.py \
 	    hydra_pipelines_tests/scenarios/test_slippage_year.py
+
+lint-deploy: env
+	@LINT_DEPLOY=1 .venv/bin/python -m pytest hydra_pipelines_tests/scale/test_linters.py
 
 scale-test: env
 	@FULL_SCALE=1 .venv/bin/python -m pytest hydra_pipelines_tests/scale

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -152,6 +152,18 @@ def cluster(desk_folder: Path, **environment: str) -> Iterator[Cluster]:
 
 
 @contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
+    """MLflow's, with its files below a folder; its address."""
+    port, files = free_port(), folder / "mlflow"
+    files.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}",
+               "--workers=1", f"--backend-store-uri=sqlite:///{files}/mlflow.db",
+               f"--artifacts-destination={files}/artifacts"]  # fmt: skip
+    with _served(command, folder / "mlflow.log", port, signal.SIGTERM, timeout_s=90):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
 def _postgres(folder: Path) -> Iterator[str]:
     bin_, data, port = _postgres_bin(), folder / "postgres", free_port()
     assert bin_ is not None
@@ -188,14 +200,18 @@ def _redis(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _served(
-    command: list[str | Path], log: Path, port: int, stop: signal.Signals
+    command: Sequence[str | Path],
+    log: Path,
+    port: int,
+    stop: signal.Signals,
+    timeout_s: float = 20,
 ) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        wait(lambda: process.poll() is not None or _listens(port), 20, str(command[0]))
+        wait(lambda: process.poll() is not None or _listens(port), timeout_s, str(command[0]))
         assert process.poll() is None, log.read_text()
         yield
     finally:

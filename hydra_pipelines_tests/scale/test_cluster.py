@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -28,7 +29,14 @@ from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import accounts
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import shut_down
-from hydra_pipelines_tests.scale.cluster import PASSWORD, Cluster, cluster, missing, run_cycles
+from hydra_pipelines_tests.scale.cluster import (
+    PASSWORD,
+    Cluster,
+    cluster,
+    missing,
+    run_cycles,
+    tracking_server,
+)
 from hydra_pipelines_tests.scale.ledgers import content
 from hydra_pipelines_tests.scenarios.days import truth, venue_cash, venue_positions
 
@@ -70,10 +78,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def servers(folder: Path) -> Iterator[Cluster]:
+def servers(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Servers and two workers, each with its queue; features are made in two parts."""
-    settings = {"WORKER_SILENCE_S": "4", "FEATURE_SHARDS": "2"}
-    with cluster(folder, **{f"HYDRA_DAGSTER__{k}": v for k, v in settings.items()}) as made:
+    settings = {"HYDRA_DAGSTER__WORKER_SILENCE_S": "4", "HYDRA_DAGSTER__FEATURE_SHARDS": "2"}
+    with ExitStack() as stack:
+        if FULL:
+            # Also with models on a server, as in the compose file.
+            tracking = stack.enter_context(tracking_server(tmp_path_factory.mktemp("tracking")))
+            settings["HYDRA_MLFLOW_URI"] = tracking
+        made = stack.enter_context(cluster(folder, **settings))
         made.start_worker("broker", "broker")
         made.start_worker("research", "research")
         made.wait_for_workers()
