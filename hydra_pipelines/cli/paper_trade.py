@@ -195,7 +195,11 @@ def _switched(desk: Desk, on: bool, changed: Mapping[str, Mapping[str, Any]]) ->
         desk.control.note(
             AuditEvent.SETTING_CHANGED.value,
             person(),
-            {"setting": "the schedule trading", "on": on, **changed},
+            {
+                "setting": "the schedule trading",
+                "why": f"trading {'on' if on else 'off'}, {slot.at:%H:%M} New York time",
+                **changed,
+            },
         )
     following = timetable.next_run(slot, datetime.now(UTC), desk.calendar) if on else None
     broker = desk.settings.broker

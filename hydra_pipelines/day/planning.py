@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra_pipelines.day.asking import known
 from hydra_pipelines.day.books import open_books
 from hydra_pipelines.day.session import is_frozen
+from hydra_pipelines.day.settings_trail import note_settings
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import Account, Position
 from hydra_pipelines.ledger import audit, decisions
@@ -72,6 +73,7 @@ def make_order_plan(desk: Desk, session: date, run_id: str, *, dry_run: bool = F
             with desk.ledger.transaction() as tx:
                 open_books(desk, tx, account, session)
                 decisions.save_plan(tx, header, rows, notes)
+                note_settings(desk, tx, run_id)
                 audit.log(
                     tx,
                     AuditEvent.PLAN_MADE,

@@ -12,6 +12,7 @@ from hydra_pipelines.day.alerting import tell_of_orders, telling_of_a_lost_broke
 from hydra_pipelines.day.carrying import carry_over
 from hydra_pipelines.day.connections import ConnectionWatch
 from hydra_pipelines.day.planning import market_facts
+from hydra_pipelines.day.settings_trail import note_settings
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions, orders, paper
 from hydra_pipelines.ledger.store import LedgerError, Transaction, exclusive
@@ -46,6 +47,7 @@ def execute_plan(
     with at_work(desk, run_id, say) as manager:
         with desk.ledger.transaction() as tx:
             carry_over(desk.control, tx)
+            note_settings(desk, tx, run_id)
             plan = _plan(tx, session)
             # What is worked is no dry run any more, however the plan was made.
             decisions.mark_worked(tx, session)

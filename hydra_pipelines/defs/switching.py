@@ -6,6 +6,7 @@ takes seconds: what names a schedule there is its location, its repository and i
 
 from __future__ import annotations
 
+import os
 import time
 
 import dagster as dg
@@ -65,7 +66,8 @@ def _selector_id(slot: Slot) -> str:
 
 def origin_of(slot: Slot) -> RemoteInstigatorOrigin:
     """Where the schedule comes from, as the instance names it."""
-    target = LoadableTargetOrigin(module_name=LOCATION)
+    # As `dagster schedule start -m` writes it; the daemon and the UI go by the names alone.
+    target = LoadableTargetOrigin(module_name=LOCATION, working_directory=os.getcwd())
     location = ManagedGrpcPythonEnvCodeLocationOrigin(
         loadable_target_origin=target, location_name=LOCATION
     )

@@ -1,0 +1,112 @@
+"""`hydra paper-trade`: what it switches, keeps, warns of and refuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hydra_pipelines.settings import SettingsError, load_settings
+from hydra_pipelines_tests.desks import OK, REFUSED, USAGE, CommandLine
+
+
+@pytest.fixture(scope="module")
+def hydra(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return CommandLine(tmp_path_factory.mktemp("paper trade") / "my desk")
+
+
+@pytest.fixture
+def ibkr(hydra: CommandLine) -> Iterator[CommandLine]:
+    yield CommandLine(hydra.folder, HYDRA_BROKER__VENUE="ibkr")
+    (hydra.folder / "paper-trade.yaml").unlink(missing_ok=True)
+
+
+def in_dagster(hydra: CommandLine) -> dict[str, bool]:
+    """Schedule -> whether it is on, as Dagster's own command line loads and lists them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "schedule", "list", "-m", "hydra_pipelines"],
+        env={**os.environ, "HYDRA_DATA_DIR": str(hydra.folder),
+             "DAGSTER_HOME": str(hydra.folder / "dagster")},
+        cwd=hydra.folder.parent,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("Schedule: ")]
+    return {words[1]: words[2] == "[RUNNING]" for words in lines}
+
+
+def test_start_and_stop_switch_what_the_ui_switches(hydra: CommandLine) -> None:
+    started = hydra.json("paper-trade", "start")
+    assert (started["trading"], started["at"], started["venue"]) == (
+        "on", "09:35", "the embedded venue",
+    )  # fmt: skip
+    assert started["session"] == "2019-01-02" and started["next"].endswith(" 09:35")
+    on = in_dagster(hydra)
+    assert on["trading"] and not on["self_healing"] and on["order_plan"]
+    assert hydra.json("paper-trade", "start")["changed"] is False
+    assert not (hydra.folder / "paper-trade.yaml").exists(), "nothing was chosen"
+    assert hydra.json("paper-trade", "stop")["trading"] == "off"
+    said = hydra.run("paper-trade", "stop")
+    assert said.returncode == OK and "Trading is off" in said.stderr
+
+
+def test_what_is_chosen_holds_for_this_desk_alone(ibkr: CommandLine, tmp_path: Path) -> None:
+    chosen = ("--port", "7497", "--client-id", "3", "--schedule-hour", "10")
+    done = ibkr.run("paper-trade", "start", *chosen)
+    assert done.returncode == OK, done.stderr
+    assert "at 10:35 New York time" in done.stderr and "127.0.0.1:7497, client 3" in done.stderr
+    assert "Reload" in done.stderr
+    settings = load_settings(data_dir=ibkr.folder)
+    assert (settings.broker.port, settings.broker.client_id) == (7497, 3)
+    assert f"{settings.schedule.trading:%H:%M}" == "10:35"
+    assert load_settings(data_dir=tmp_path).broker.port == 4002
+    # What is given later changes that alone.
+    assert ibkr.run("paper-trade", "start", "--schedule-minute", "0").returncode == OK
+    settings = load_settings(data_dir=ibkr.folder)
+    assert (settings.broker.port, f"{settings.schedule.trading:%H:%M}") == (7497, "10:00")
+
+
+def test_a_place_that_wins_is_named_and_nothing_is_kept(ibkr: CommandLine) -> None:
+    done = ibkr.run("paper-trade", "start", "--port", "7497", IBKR_PORT="4002")
+    assert done.returncode == USAGE
+    assert "broker.port is 4002 (in the IBKR_ names), which wins" in done.stderr
+    early = ibkr.run("paper-trade", "start", "--schedule-hour", "9", "--schedule-minute", "31")
+    assert early.returncode == USAGE and "09:31 is before execution.start" in early.stderr
+    assert not (ibkr.folder / "paper-trade.yaml").exists()
+
+
+@pytest.mark.parametrize("port", [4001, 7496])
+def test_a_live_port_needs_a_word_of_its_own(ibkr: CommandLine, port: int) -> None:
+    refused = ibkr.run("paper-trade", "start", "--port", str(port))
+    assert refused.returncode == REFUSED
+    assert f"port {port} is a LIVE port: real orders, real money" in refused.stderr
+    assert not (ibkr.folder / "paper-trade.yaml").exists()
+
+
+def test_with_that_word_it_is_kept_and_the_guard_stays(ibkr: CommandLine) -> None:
+    meant = ibkr.run("paper-trade", "start", "--port", "4001", "--yes-i-mean-live")
+    assert meant.returncode == OK and "WARNING" in meant.stderr
+    assert load_settings(data_dir=ibkr.folder).broker.port == 4001
+    check = ibkr.run("check-broker")
+    assert check.returncode != OK and "live port" in check.stdout + check.stderr
+
+
+def test_what_makes_no_sense_is_refused(hydra: CommandLine) -> None:
+    embedded = hydra.run("paper-trade", "start", "--port", "4002")
+    assert embedded.returncode == USAGE and "HYDRA_BROKER__VENUE=ibkr" in embedded.stderr
+    dry = hydra.run("paper-trade", "start", HYDRA_MODE="dry_run")
+    assert dry.returncode == REFUSED and "nothing would be sent" in dry.stderr
+    assert hydra.run("paper-trade", "start", "--schedule-hour", "24").returncode == USAGE
+
+
+def test_the_desk_s_file_holds_nothing_else(hydra: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "paper-trade.yaml").write_text("risk: {daily_loss: 1.0}\n")
+    with pytest.raises(SettingsError, match=r"risk\.daily_loss can't be set in paper-trade\.yaml"):
+        load_settings(data_dir=tmp_path)
+    (tmp_path / "paper-trade.yaml").write_text("broker: {port: 99999}\n")
+    with pytest.raises(SettingsError, match=r"broker\.port \(in paper-trade\.yaml\)"):
+        load_settings(data_dir=tmp_path)
