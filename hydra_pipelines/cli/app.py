@@ -15,6 +15,7 @@ from hydra_pipelines.cli import (
     cycle,
     data,
     doctor,
+    drift,
     drill,
     fills,
     gateway,
@@ -47,6 +48,7 @@ app.command("plan")(models.plan)
 app.command("models")(models.models)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
+app.command("diagnose")(drift.diagnose)
 app.command("status")(read.status)
 app.command("positions")(read.positions)
 app.command("trades")(read.trades)

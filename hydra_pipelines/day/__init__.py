@@ -8,6 +8,7 @@ from hydra_pipelines.day.asking import BrokerStateUnknown
 from hydra_pipelines.day.books import sync_account, sync_positions
 from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, model_states
 from hydra_pipelines.day.drift import DriftError, DriftRun, check_drift
+from hydra_pipelines.day.drift_report import make_drift_report
 from hydra_pipelines.day.healing import Healed, begin_cycle, end_cycle, heal, run_experiments
 from hydra_pipelines.day.model_watch import watch_models
 from hydra_pipelines.day.models import ensure_champions, strategies_named, train_strategies
@@ -66,6 +67,7 @@ __all__ = [
     "ingest_bars",
     "is_frozen",
     "look_at_registry",
+    "make_drift_report",
     "make_feature_shard",
     "make_features",
     "make_order_plan",

@@ -82,6 +82,13 @@ def all_jobs(due: date, worked: date | None) -> list[dg.UnresolvedAssetJobDefini
             "Bars and features up to the session, then a new version of each strategy.",
         ),
         _job(
+            "drift_check",
+            dg.AssetSelection.assets("drift_report"),
+            before,
+            "Every champion against what it was trained on, as of the session; the HTML report. "
+            "Sends nothing, and trains nothing.",
+        ),
+        _job(
             "self_heal",
             dg.AssetSelection.assets("model_watches", "diagnosis", "experiments", "healing_cycle"),
             before,

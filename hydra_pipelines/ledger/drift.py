@@ -173,6 +173,11 @@ def predictions_by(
     return {name: (found or {}).get(name) or [] for name in names}
 
 
+def last_predicted(rows: Rows) -> date | None:
+    """The last session that anything was predicted for."""
+    return rows.value("SELECT max(session) FROM predictions")
+
+
 def first_unscored(rows: Rows, strategy_id: str, version: int, until: date | None) -> date | None:
     """The first session up to `until` that a version predicted and that has no score yet."""
     return rows.value(

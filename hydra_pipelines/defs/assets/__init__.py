@@ -7,6 +7,7 @@ import dagster as dg
 
 from hydra_pipelines.defs.assets.agent import diagnosis, experiments, healing_cycle, model_watches
 from hydra_pipelines.defs.assets.decision import order_plan, predictions, signals
+from hydra_pipelines.defs.assets.drift import drift_report
 from hydra_pipelines.defs.assets.execution import account, executions, positions
 from hydra_pipelines.defs.assets.market import bars, features, universe
 from hydra_pipelines.defs.assets.models import champion_models, trained_models
@@ -30,6 +31,7 @@ ALL_ASSETS = (
     account,
     performance,
     slippage_reconciliation,
+    drift_report,
     model_watches,
     diagnosis,
     experiments,
