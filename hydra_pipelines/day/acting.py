@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra_pipelines.alerts import AlertKind
+from hydra_pipelines.day.alerting import tell_of_moves
 from hydra_pipelines.day.champions import look_at_registry, moving
 from hydra_pipelines.day.model_watch import journal_promotion, move_to
 from hydra_pipelines.day.promotion import PromotionError, promote
@@ -25,6 +26,8 @@ def act(desk: Desk, row: Row, autonomy: str) -> str:
 
     Raises RegistryError, PromotionError and LedgerError; then nothing was decided on it.
     """
+    from hydra_pipelines.models.history import Move
+
     if row["decision"] != experiments.PENDING:
         return f"{_what(row)} is {row['decision']} already"
     if row["configuration"] is None:
@@ -38,7 +41,10 @@ def act(desk: Desk, row: Row, autonomy: str) -> str:
             move = move_to(tx, row)
             if move is not None:
                 journal_promotion(tx, desk, row, move)
-                return f"{_what(row)} was promoted by {move['actor']}"
+        if move is not None:
+            # Whoever carried it out may have ended before anybody was told.
+            tell_of_moves([Move.of(move)], desk.alerts.send)
+            return f"{_what(row)} was promoted by {move['actor']}"
         now = desk.registry.aliases(row["strategy_id"]).get("champion")
         if now != row["champion_version"]:
             return _decide(

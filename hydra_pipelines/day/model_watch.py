@@ -129,9 +129,9 @@ def _watch(desk: Desk, watch: Row, session: date) -> Watched:
     """One watch, brought up to the session and acted on."""
     from hydra_pipelines.agent.watch import Outlook, judge
     from hydra_pipelines.features.panel import FeatureError
+    from hydra_pipelines.models.evaluation import TrainingError
     from hydra_pipelines.models.registry import RegistryError, RegistryUnavailable
     from hydra_pipelines.models.strategies import StrategyError
-    from hydra_pipelines.models.evaluation import TrainingError
 
     over = _over(desk, watch)
     if over is not None:

@@ -211,7 +211,7 @@ def _errors() -> AbstractContextManager[None]:
     from hydra_pipelines.models.evaluation import TrainingError
     from hydra_pipelines.models.registry import RegistryError
 
-    return readable_errors(RegistryError, TrainingError, day.PromotionError, day.DriftError)
+    return readable_errors(RegistryError, TrainingError, day.PromotionError)
 
 
 def _refuse_backfill(context: dg.AssetExecutionContext) -> None:
