@@ -141,7 +141,7 @@ class StepsOnWorkers(CeleryExecutor):
         self._celery = celery_app(settings)
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        return core_celery_execution_loop(plan_context, execution_plan, self._send)
+        yield from core_celery_execution_loop(plan_context, execution_plan, self._send)
 
     def _send(
         self, _: Celery, plan_context: Any, step: Any, queue: str, priority: int, known_state: Any

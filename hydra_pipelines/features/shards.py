@@ -79,8 +79,9 @@ class Shards:
 
     def made(self, missing: Missing) -> Sequence[Part]:
         """The parts that fit to what an update is about to make, in the order of their symbols."""
-        prefix, entries, found = _identity(missing), len(missing.entries), []
+        prefix, entries = _identity(missing), len(missing.entries)
         count = missing.stop - missing.start
+        found: list[Part] = []
         for file in self.folder.glob(f"{prefix}-*.f64"):
             first, last = (int(number) for number in file.stem.split("-")[1:])
             if file.stat().st_size == 8 * count * entries * (last - first):
@@ -89,9 +90,9 @@ class Shards:
         found.sort(key=lambda part: (part[0].start, -part[0].stop))
         # Two divisions of the universe may overlap, where the number of parts was changed.
         chosen: list[Part] = []
-        for symbols, values in found:
-            if not chosen or symbols.start >= chosen[-1][0].stop:
-                chosen.append((symbols, values))
+        for part in found:
+            if not chosen or part[0].start >= chosen[-1][0].stop:
+                chosen.append(part)
         return chosen
 
     def clear(self) -> None:

@@ -76,7 +76,7 @@ class Cluster:
 
     def wait_for_workers(self) -> None:
         for name in self.workers:
-            wait(lambda name=name: " ready." in self.log_of(name), 60, f"worker {name}")
+            wait(lambda name=name: " ready." in self.log_of(name), 180, f"worker {name}")
 
     def replace_worker(self, queue: str, trap: str = "") -> None:
         """Another worker of a queue in the place of the one named like it, which may be dead."""
@@ -291,7 +291,7 @@ def run_cycles(made: Cluster, *sessions: date) -> list[dict[str, Any]]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     lines = [line.removeprefix("run ") for line in done.stdout.splitlines() if line[:4] == "run "]

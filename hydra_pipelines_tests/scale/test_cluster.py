@@ -184,7 +184,7 @@ def test_dagsters_own_command_runs_a_cycle_on_the_workers(
         [Path(sys.executable).with_name("dagster"), "job", "execute", "-m", "hydra_pipelines",
          "-j", "daily_cycle", "--tags", f'{{"dagster/partition": "{session}"}}'],
         env={**os.environ, **servers.environment, "DAGSTER_HOME": str(desk.settings.dagster_home)},
-        capture_output=True, text=True, timeout=240,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert desk.next_session_due() == desk.calendar.next(session)
