@@ -9,7 +9,7 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator
 
 from hydra_pipelines.settings.families import FAMILIES, Positive, Section
 
@@ -144,6 +144,11 @@ class StrategySettings(Section):
         if isinstance(given, str) or given == []:
             raise ValueError("write a list of symbols, or all")
         return given
+
+    @field_serializer("universe", when_used="json")
+    def _written(self, symbols: tuple[str, ...]) -> str | tuple[str, ...]:
+        """As it is read: an empty list in a file is a slip, and refused."""
+        return symbols or "all"
 
     @field_validator("parameters")
     @classmethod
