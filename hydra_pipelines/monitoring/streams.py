@@ -17,7 +17,7 @@ CUSUM_K, CUSUM_H = 0.5, 5.0
 """Allowance and decision level in standard deviations, for a shift of one: about 930 values
 between alarms of a side, 10 to find it. Page, "Continuous inspection schemes", Biometrika 41
 (1954); Montgomery, "Introduction to Statistical Quality Control", chapter 9."""
-ADWIN_DELTA = 0.002
+ADWIN_DELTA, ADWIN_RECENT = 0.002, 10
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def adwin(
     """The shift of the mean at each value at which ADWIN finds a change, else 0: (n,); the state.
 
     River's implementation, which looks at every value (clock 1; its default is every 32nd) and
-    begins anew after a change. The shift is the mean of the window that is kept less the mean of
-    the one before. NaN is passed over. Bifet and Gavaldà, "Learning from time-changing data with
-    adaptive windowing", SIAM International Conference on Data Mining (2007).
+    begins anew after a change. ADWIN drops the oldest values first and stops as soon as it may, so
+    what it keeps is mostly old: the shift is taken as the mean of the last `ADWIN_RECENT` values
+    less the mean of those before. NaN is passed over. Bifet and Gavaldà, "Learning from
+    time-changing data with adaptive windowing", SIAM Conference on Data Mining (2007).
     """
     from river.drift import ADWIN
 
@@ -81,11 +82,12 @@ def adwin(
     for i, value in enumerate(np.asarray(values, np.float64).tolist()):
         if math.isnan(value):
             continue
-        before = detector.estimation
         detector.update(value)
         seen.append(value)
         if detector.drift_detected:
-            shifts[i] = detector.estimation - before
+            before, after = seen[:-ADWIN_RECENT], seen[-ADWIN_RECENT:]
+            shifts[i] = math.fsum(after) / len(after)
+            shifts[i] -= math.fsum(before) / len(before) if before else 0.0
             detector, seen = ADWIN(delta=delta, clock=1), []
     return shifts, AdwinState(tuple(seen))
 
