@@ -123,7 +123,9 @@ class Desk:
     def registry(self) -> Registry:
         from hydra_pipelines.models.registry import Registry
 
-        return Registry(self.settings.registry_uri, self.settings.mlruns_path / "artifacts")
+        s = self.settings
+        ui = f"http://{s.dashboard.host}:{s.dashboard.port}/mlflow/"
+        return Registry(s.registry_uri, s.mlruns_path / "artifacts", ui)
 
     @cached_property
     def strategies(self) -> tuple[StrategySpec, ...]:

@@ -30,13 +30,20 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Metad
     )
 
 
+def links(places: Mapping[str, str]) -> dg.MetadataValue:
+    """Words -> address, as a list that can be clicked."""
+    return dg.MetadataValue.md("\n".join(f"- [{text}]({url})" for text, url in places.items()))
+
+
 def line_plot(values: Sequence[float], labels: Sequence[str], title: str) -> dg.MetadataValue:
     """A line with its last, lowest and highest value, as an image in Markdown.
 
     values: one at least, labelled one by one. Drawn by hand, since importing a plotting library
     costs more than the rest of the step.
     """
-    width, height, left, bottom = 640, 200, 8, 24
+    # As wide as the column of the asset's page leaves room for.
+    width, height, left, bottom = 460, 180, 8, 24
+    values = [value + 0.0 for value in values]  # no "-0.00"
     low, high = min(values), max(values)
     spread = (high - low) or 1.0
     steps = max(len(values) - 1, 1)

@@ -35,8 +35,8 @@ def enough_spec(asset: str, requirement: Requirement) -> dg.AssetCheckSpec:
         asset=asset,
         blocking=True,
         description=(
-            f"At least {requirement.rows:,} {requirement.what}, the latest of them not older than "
-            f"{old} session{'s' * (old != 1)}: nothing is decided on less."
+            f"There are {requirement.what}, {requirement.rows:,} of them at least, and the latest "
+            f"are not older than {old} session{'s' * (old != 1)}: nothing is decided on less."
         ),
     )
 

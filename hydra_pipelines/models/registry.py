@@ -17,13 +17,14 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from hydra_pipelines.kept import KeptConnection
 from hydra_pipelines.models.inference import InferenceModel, ModelFileError, load_model, sha256
 from hydra_pipelines.models.reference import Reference
 
@@ -99,10 +100,13 @@ def import_mlflow() -> ModuleType:
 class Registry:
     """MLflow's model registry at a tracking URI: `sqlite:///<path>` or a server's."""
 
-    def __init__(self, uri: str, artifact_root: Path | str):
+    def __init__(self, uri: str, artifact_root: Path | str, ui: str = ""):
+        """ui: address at which the MLflow UI of a store without a server is shown."""
         self.uri = uri
+        self._ui = ui
         self.artifact_root = Path(artifact_root)
         self._database = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+        self._kept = KeptConnection(self._database, self._open) if self._database else None
 
     def exists(self) -> bool:
         """Whether the store has been made; a server is taken to be there."""
@@ -192,6 +196,11 @@ class Registry:
         if version is not None:
             place += f"/versions/{version}"
         return place if self._database else f"{self.uri.rstrip('/')}/{place}"
+
+    def url(self, strategy_id: str, version: int | None = None) -> str:
+        """The same as a whole, where somebody serves the UI; else as `link`."""
+        link = self.link(strategy_id, version)
+        return f"{self._ui}{link}" if self._database else link
 
     def require_champion(self, strategy_id: str) -> ChampionRef:
         """As `champion`; raises NoChampion where there is none."""
@@ -344,15 +353,19 @@ class Registry:
         return found[0].run_id, location, found[0].tags
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        assert self._database is not None
-        uri = f"{self._database.resolve().as_uri()}?mode=ro"
+        assert self._kept is not None
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            with self._kept.use() as connection:
                 return connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise RegistryUnavailable(
                 f"registry {self._database}: {error}; it is made by the first training"
             ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._database is not None
+        uri = f"{self._database.resolve().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, timeout=5.0)
 
     def _ask(self, method: str, *arguments: object, **options: object) -> Any:
         client = self._client()

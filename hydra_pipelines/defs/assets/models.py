@@ -58,7 +58,6 @@ def tell_champions(champions: Sequence[Champion], registry: "Registry") -> Itera
             "strategy": c.strategy_id,
             "version": c.ref.version if c.ref else None,
             "trained_as_of": c.ref.as_of if c.ref else None,
-            "mlflow": registry.link(c.strategy_id, c.ref.version) if c.ref else None,
             "mlflow_run": c.ref.run_id if c.ref else None,
             "state": c.state.value,
             "error": c.error,
@@ -80,9 +79,17 @@ def tell_champions(champions: Sequence[Champion], registry: "Registry") -> Itera
                     "trained_as_of",
                     "state",
                     "error",
-                    "mlflow",
                     "mlflow_run",
                 ),
+            ),
+            "in_mlflow": metadata.links(
+                {
+                    f"{c.strategy_id}, version {c.ref.version}": registry.url(
+                        c.strategy_id, c.ref.version
+                    )
+                    for c in champions
+                    if c.ref
+                }
             ),
         },
     )
@@ -137,14 +144,23 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "alias": "champion" if v.promoted else "challenger",
                 **v.figures,
                 "gate": v.gate,
-                "mlflow": desk.desk.registry.link(v.strategy_id, v.version),
                 "mlflow_run": v.mlflow_run_id,
             }
             for v in made
         ]
         columns = tuple(rows[0]) if rows else ("strategy",)
+        places = {
+            f"{v.strategy_id}, version {v.version}": desk.desk.registry.url(
+                v.strategy_id, v.version
+            )
+            for v in made
+        }
         yield dg.MaterializeResult(
-            metadata={"versions": len(rows), "validation": metadata.table(rows, columns)}
+            metadata={
+                "versions": len(rows),
+                "validation": metadata.table(rows, columns),
+                "in_mlflow": metadata.links(places),
+            }
         )
         limits = desk.desk.gate_limits
         suspicious = [
