@@ -20,6 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from hydra_pipelines.kept import KeptConnection
+
 _TIMEOUT_S = 5.0
 _VERSION = 3
 _SCHEMA = """
@@ -95,6 +97,7 @@ class Control:
 
     def __init__(self, path: Path):
         self.path = path
+        self._kept = KeptConnection(path, self._open)
 
     @property
     def kill_switch(self) -> bool:
@@ -242,18 +245,24 @@ class Control:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
+        """A connection, kept for the next time: the kill switch is asked for all the time."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_TIMEOUT_S, isolation_level=None)
-            try:
-                _prepare(connection)
+            with self._kept.use() as connection:
                 yield connection
-            finally:
-                connection.close()
         except (sqlite3.Error, OSError) as error:
             raise ControlError(
                 f"control store {self.path} can't be used ({error}): nothing is traded without it"
             ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=_TIMEOUT_S, isolation_level=None)
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _set_switch(

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom up; a room may know its own level and those before it, but not in circles.
 LEVELS = (
-    {"sessions", "settings", "webguard"},
+    {"kept", "sessions", "settings", "webguard"},
     {"ledger", "control", "alerts", "components"},
     {"features", "market"},
     {"execution", "decision", "models"},

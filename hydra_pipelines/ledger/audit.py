@@ -57,6 +57,20 @@ def log_many(
     run_id: str | None = None,
 ) -> None:
     """Append several events of one kind."""
+    log_all(
+        tx, [(event, one) for one in details], actor=actor, strategy_id=strategy_id, run_id=run_id
+    )
+
+
+def log_all(
+    tx: Transaction,
+    events: Sequence[tuple[AuditEvent, Mapping[str, Any]]],
+    *,
+    actor: str = "system",
+    strategy_id: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Append events of several kinds, each with its details, in that order."""
     now = datetime.now(UTC)
     tx.insert(
         "audit_events",
@@ -69,6 +83,6 @@ def log_many(
                 "run_id": run_id,
                 "details": json.dumps(one, default=str),
             }
-            for one in details
+            for event, one in events
         ],
     )

@@ -96,6 +96,14 @@ class Transaction(Rows):
         uneven = next((row.keys() ^ rows[0].keys() for row in rows if row.keys() != set(names)), ())
         if uneven:
             raise LedgerError(f"rows for {table} differ in their columns: {', '.join(uneven)}")
+        if len(rows) == 1 and not any(isinstance(v, dict | list) for v in rows[0].values()):
+            # Half the time of the other way, which is for many rows.
+            marks = ", ".join("?" * len(names))
+            self._connection.execute(
+                f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
+                [rows[0][name] for name in names],
+            )
+            return
         # One list parameter per column: two orders of magnitude faster than a statement per row.
         columns = ", ".join(f"unnest(CAST(? AS {types[name]}[])) AS {name}" for name in names)
         self._connection.execute(
@@ -287,11 +295,11 @@ class Ledger:
                 connection = duckdb.connect(str(self.path))
                 break
             except duckdb.Error as error:
-                if "lock" not in str(error).lower():
+                if "could not set lock" not in str(error).lower():
                     raise LedgerError(
-                        f"{self.path} can't be opened: {error}; move it aside to begin anew, or "
-                        f"go on from the last published state by putting {self.snapshot_path.name} "
-                        "in its place"
+                        f"{self.path} can't be opened: {error}; go on from a backup (`hydra "
+                        "restore`) or from the last published state by putting "
+                        f"{self.snapshot_path.name} in its place, or move it aside to begin anew"
                     ) from error
                 # Somebody opened the live file past the lock (a DuckDB shell, for example).
                 if time.monotonic() > deadline:
@@ -302,6 +310,8 @@ class Ledger:
                 time.sleep(random.uniform(0.02, 0.1))
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            # Statements here are small: handing them to threads takes longer than running them.
+            connection.execute("SET threads = 1")
             migrate(connection)
         except BaseException:
             connection.close()

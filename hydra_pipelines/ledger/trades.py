@@ -20,10 +20,7 @@ def record(tx: Transaction, executions: Sequence[Mapping[str, Any]]) -> list[str
         return []
     known = {
         row["exec_key"]: row["exec_id"]
-        for row in tx.query(
-            "SELECT exec_key, exec_id FROM executed_trades WHERE exec_key IN (SELECT unnest(?))",
-            [[e["exec_key"] for e in executions]],
-        )
+        for row in tx.query(*_by_key([e["exec_key"] for e in executions]))
     }
     latest: dict[str, Mapping[str, Any]] = {}
     for execution in executions:
@@ -38,6 +35,17 @@ def record(tx: Transaction, executions: Sequence[Mapping[str, Any]]) -> list[str
         tx.execute("DELETE FROM executed_trades WHERE exec_key IN (SELECT unnest(?))", [corrected])
     tx.insert("executed_trades", list(latest.values()))
     return list(latest)
+
+
+def _by_key(keys: Sequence[str]) -> tuple[str, list[Any]]:
+    select = "SELECT exec_key, exec_id FROM executed_trades WHERE exec_key IN"
+    if len(keys) > FEW:
+        return f"{select} (SELECT unnest(?))", [list(keys)]
+    return f"{select} ({', '.join('?' * len(keys))})", list(keys)
+
+
+FEW = 20
+"""Of so few keys a list is planned faster than a query."""
 
 
 def set_commissions(tx: Transaction, commissions: Mapping[str, Decimal]) -> None:

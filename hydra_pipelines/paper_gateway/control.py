@@ -6,6 +6,7 @@ For whoever drives or checks a gateway from outside; trading goes over the TWS p
 from __future__ import annotations
 
 import json
+import os
 import socket
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,10 @@ class GatewayControl:
 
     def status(self) -> dict[str, Any]:
         return self._call(op="status")
+
+    def time(self) -> dict[str, Any]:
+        """The part of `status` that a clock is made of."""
+        return self._call(op="time")
 
     def advance(self, to: datetime) -> dict[str, Any]:
         """Moves the venue's clock; the status after it."""
@@ -68,22 +73,50 @@ class GatewayControl:
         self._call(op="shutdown")
 
     def _call(self, **request: Any) -> dict[str, Any]:
-        address = ("127.0.0.1", self._endpoint.control_port)
         line = json.dumps({"token": self._endpoint.token, **request}) + "\n"
+        address = _address(self._endpoint)
         try:
             with socket.create_connection(address, timeout=self._timeout) as connection:
                 connection.sendall(line.encode())
                 with connection.makefile("rb") as stream:
                     answered = stream.readline()
-            answer = json.loads(answered)
-        except (OSError, ValueError) as error:
-            raise GatewayControlError(
-                f"the paper gateway's control port {address[0]}:{address[1]} does not answer "
-                f"({error}); is it running?"
-            ) from error
-        if "error" in answer:
-            raise GatewayControlError(f"the paper gateway refused: {answer['error']}")
-        return answer
+        except OSError as error:
+            raise _no_answer(self._endpoint, error) from error
+        return _good(answered, self._endpoint)
+
+
+class _OpenControl(GatewayControl):
+    """The same over one connection, for who asks often. Only for questions and for requests that
+    may be repeated: one whose connection has ended is made again over a new one."""
+
+    _stream: tuple[int, socket.socket, Any] | None = None
+
+    def _call(self, **request: Any) -> dict[str, Any]:
+        line = (json.dumps({"token": self._endpoint.token, **request}) + "\n").encode()
+        answered = b""
+        # A child process that was forked must not read its parent's answers.
+        if self._stream and self._stream[0] == os.getpid():
+            try:
+                self._stream[1].sendall(line)
+                answered = self._stream[2].readline()
+            except OSError:
+                pass
+        if not answered:
+            return self._anew(line)
+        return _good(answered, self._endpoint)
+
+    def _anew(self, line: bytes) -> dict[str, Any]:
+        self._stream = None
+        try:
+            connection = socket.create_connection(_address(self._endpoint), timeout=self._timeout)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = connection.makefile("rb")
+            connection.sendall(line)
+            answered = stream.readline()
+        except OSError as error:
+            raise _no_answer(self._endpoint, error) from error
+        self._stream = os.getpid(), connection, stream
+        return _good(answered, self._endpoint)
 
 
 class VenueClock:
@@ -92,14 +125,36 @@ class VenueClock:
     moves_by_waiting = True
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._control = GatewayControl(endpoint)
+        self._control = _OpenControl(endpoint)
 
     def now(self) -> datetime:
-        return _now(self._control.status())
+        return _now(self._control.time())
 
     def wait_until(self, instant: datetime) -> None:
         if instant > self.now():
             self._control.advance(instant)
+
+
+def _address(endpoint: Endpoint) -> tuple[str, int]:
+    return "127.0.0.1", endpoint.control_port
+
+
+def _good(answered: bytes, endpoint: Endpoint) -> dict[str, Any]:
+    """An answer that is no error; raises GatewayControlError for any other."""
+    try:
+        answer: dict[str, Any] = json.loads(answered)
+    except ValueError as error:
+        raise _no_answer(endpoint, error) from error
+    if "error" in answer:
+        raise GatewayControlError(f"the paper gateway refused: {answer['error']}")
+    return answer
+
+
+def _no_answer(endpoint: Endpoint, error: Exception) -> GatewayControlError:
+    host, port = _address(endpoint)
+    return GatewayControlError(
+        f"the paper gateway's control port {host}:{port} does not answer ({error}); is it running?"
+    )
 
 
 def _now(status: dict[str, Any]) -> datetime:

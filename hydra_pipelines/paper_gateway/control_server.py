@@ -4,6 +4,7 @@ JSON lines over TCP, one object a request with its `token` and `op`, one object 
 answer with `error` says what was wrong. Nothing of the TWS wire.
 
     status                clock, session, account, versions, process
+    time                  the clock alone
     advance {to}          moves the clock to an ISO instant with a zone
     truth                 cash, positions, executions, orders, exact
     balance               cash and marked positions alone, exact
@@ -77,6 +78,8 @@ class ControlServer:
         match request.get("op"):
             case "status":
                 return self._status()
+            case "time":
+                return {"now": venue.now.isoformat()}
             case "advance":
                 await self._gateway.advance(_instant(request.get("to")))
                 return self._status()
@@ -105,7 +108,7 @@ class ControlServer:
                 return {"stopping": True}
             case other:
                 raise ControlError(
-                    f"unknown op {other!r}; use status, advance, truth, messages, faults "
+                    f"unknown op {other!r}; use status, time, advance, truth, messages, faults "
                     "or shutdown"
                 )
 

@@ -162,36 +162,44 @@ class OrderBook:
             orders.append_events(tx, [_row(event) for event in self._unwritten])
             new = trades.record(
                 tx,
-                [
-                    journal_row(execution, self._intent_of(execution), session, latency)
-                    for execution, latency in self._executions
-                ],
+                [self._journal_row(*one, session) for one in self._executions],
             )
-            trades.set_commissions(tx, self._commissions)
             by_key = {execution.key: execution for execution, _ in self._executions}
-            audit.log_many(
+            # A new row has its commission already, if that has come.
+            written = {by_key[key].exec_id for key in new}
+            late = {k: amount for k, amount in self._commissions.items() if k not in written}
+            trades.set_commissions(tx, late)
+            fills = [
+                {
+                    "exec_id": by_key[key].exec_id,
+                    "order_ref": by_key[key].order_ref,
+                    "symbol": by_key[key].symbol,
+                    "side": by_key[key].side,
+                    "quantity": by_key[key].quantity,
+                    "price": str(by_key[key].price),
+                }
+                for key in new
+            ]
+            ended = [
+                {"order_ref": order.ref, "state": order.view.state.value} for order in now_final
+            ]
+            audit.log_all(
                 tx,
-                AuditEvent.FILL_RECORDED,
                 [
-                    {
-                        "exec_id": by_key[key].exec_id,
-                        "order_ref": by_key[key].order_ref,
-                        "symbol": by_key[key].symbol,
-                        "side": by_key[key].side,
-                        "quantity": by_key[key].quantity,
-                        "price": str(by_key[key].price),
-                    }
-                    for key in new
+                    *((AuditEvent.FILL_RECORDED, one) for one in fills),
+                    *((AuditEvent.ORDER_STATE_CHANGED, one) for one in ended),
                 ],
-                run_id=self._run_id,
-            )
-            audit.log_many(
-                tx,
-                AuditEvent.ORDER_STATE_CHANGED,
-                [{"order_ref": order.ref, "state": order.view.state.value} for order in now_final],
                 run_id=self._run_id,
             )
         self._unwritten, self._executions, self._commissions = [], [], {}
+
+    def _journal_row(
+        self, execution: Execution, latency_ms: float | None, session: date
+    ) -> dict[str, Any]:
+        row = journal_row(execution, self._intent_of(execution), session, latency_ms)
+        if execution.exec_id in self._commissions:
+            row["commission"] = self._commissions[execution.exec_id]
+        return row
 
     def _append(self, order: BookedOrder, kind: Kind, details: Mapping[str, Any]) -> None:
         event = OrderEvent(order.ref, kind, order.events[-1].occurred_at, details)

@@ -98,6 +98,7 @@ class Sender:
         self._patience = patience
         self._run_id = run_id
         self._note = note
+        self._contract_of: dict[str, ContractInfo] = {}
 
     # new orders
 
@@ -384,12 +385,14 @@ class Sender:
         self, plan: Row, wanted: Sequence[Wish] | Sequence[Change]
     ) -> dict[str, ContractInfo]:
         rows = {one.row["symbol"]: one.row for one in wanted}
-        with self._ledger.transaction() as tx:
-            known = orders.contracts(tx, list(rows))
-        out = {
-            symbol: ContractInfo(**{k: row[k] for k in ContractInfo.__dataclass_fields__})
-            for symbol, row in known.items()
-        }
+        out = self._contract_of
+        if missing := [symbol for symbol in rows if symbol not in out]:
+            with self._ledger.transaction() as tx:
+                known = orders.contracts(tx, missing)
+            out |= {
+                symbol: ContractInfo(**{k: row[k] for k in ContractInfo.__dataclass_fields__})
+                for symbol, row in known.items()
+            }
         found = {}
         for symbol in [symbol for symbol in rows if symbol not in out]:
             reply = self._broker.contract(symbol)
@@ -402,7 +405,8 @@ class Sender:
                 orders.insert_contracts(
                     tx, [{**vars(c), "recorded_at": datetime.now(UTC)} for c in found.values()]
                 )
-        return {symbol: c for symbol in rows if (c := (out | found).get(symbol))}
+            out |= found
+        return {symbol: out[symbol] for symbol in rows if symbol in out}
 
     def _happened(self, request: OrderRequest, kind: Kind, text: str) -> None:
         self._book.note([OrderEvent(request.order_ref, kind, self._clock.now(), {"text": text})])
