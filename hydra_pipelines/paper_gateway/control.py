@@ -32,7 +32,7 @@ class GatewayControl:
 
     def time(self) -> dict[str, Any]:
         """The part of `status` that a clock is made of."""
-        return self._call(op="time")
+        return self._call(op="status", brief=True)
 
     def advance(self, to: datetime) -> dict[str, Any]:
         """Moves the venue's clock; the status after it."""

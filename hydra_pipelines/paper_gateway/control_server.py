@@ -3,8 +3,7 @@
 JSON lines over TCP, one object a request with its `token` and `op`, one object an answer; an
 answer with `error` says what was wrong. Nothing of the TWS wire.
 
-    status                clock, session, account, versions, process
-    time                  the clock alone
+    status {brief}        clock, session, account, versions, process; brief: the clock alone
     advance {to}          moves the clock to an ISO instant with a zone
     truth                 cash, positions, executions, orders, exact
     balance               cash and marked positions alone, exact
@@ -77,9 +76,7 @@ class ControlServer:
         venue = self._gateway.venue
         match request.get("op"):
             case "status":
-                return self._status()
-            case "time":
-                return {"now": venue.now.isoformat()}
+                return {"now": venue.now.isoformat()} if request.get("brief") else self._status()
             case "advance":
                 await self._gateway.advance(_instant(request.get("to")))
                 return self._status()
@@ -108,7 +105,7 @@ class ControlServer:
                 return {"stopping": True}
             case other:
                 raise ControlError(
-                    f"unknown op {other!r}; use status, time, advance, truth, messages, faults "
+                    f"unknown op {other!r}; use status, advance, truth, messages, faults "
                     "or shutdown"
                 )
 
