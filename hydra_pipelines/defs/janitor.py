@@ -8,12 +8,14 @@ nothing is known of it, the run is left alone, since it may have orders out.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from hydra_pipelines.defs.engines import PROCESS_TAG
 from hydra_pipelines.operations.processes import is_the_one
 
 _UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -25,11 +27,9 @@ _FEW = 100
 def free_dead_runs(instance: DagsterInstance) -> list[str]:
     """Mark runs whose process is gone as failed, or as cancelled where that was asked for.
 
-    Returns a sentence on each. Runs are looked after only where their records are files of this
-    machine: elsewhere, their processes may be too.
+    Returns a sentence on each. Where the records are no files of this machine, processes may be on
+    others, too: of these runs only those are looked after that say that theirs is on this one.
     """
-    if not _is_local(instance):
-        return []
     said = []
     for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
         process = _process_of(instance, run)
@@ -63,7 +63,16 @@ def _is_local(instance: DagsterInstance) -> bool:
 
 def _process_of(instance: DagsterInstance, run: DagsterRun) -> tuple[int, datetime] | None:
     """The process that works on a run, and when it said so; None where that isn't known."""
+    if not _is_local(instance):
+        return _process_tagged(run)
     return max(_processes_named(instance, run), key=lambda known: known[1], default=None)
+
+
+def _process_tagged(run: DagsterRun) -> tuple[int, datetime] | None:
+    match run.tags.get(PROCESS_TAG, "").split():
+        case [host, pid, seen] if host == socket.gethostname():
+            return int(pid), datetime.fromisoformat(seen)
+    return None
 
 
 def _processes_named(instance: DagsterInstance, run: DagsterRun) -> Iterator[tuple[int, datetime]]:

@@ -283,16 +283,25 @@ with desk_instance(Desk.open()) as instance:
 """Runs the cycles of sessions as the process of a run does, one line of JSON each."""
 
 
-def run_cycles(made: Cluster, *sessions: date) -> list[dict[str, Any]]:
-    """Runs the cycles of some sessions on the workers; what came of each."""
-    done = subprocess.run(
+def sender(made: Cluster, *sessions: date) -> subprocess.Popen[str]:
+    """The process of the cycles of some sessions, which sends their steps to the workers."""
+    return subprocess.Popen(
         [sys.executable, "-c", DRIVER, *map(str, sessions)],
         env={**os.environ, **made.environment},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    lines = [line.removeprefix("run ") for line in done.stdout.splitlines() if line[:4] == "run "]
+
+
+def run_cycles(made: Cluster, *sessions: date) -> list[dict[str, Any]]:
+    """Runs the cycles of some sessions on the workers; what came of each."""
+    process = sender(made, *sessions)
+    try:
+        out, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-4000:]
+    lines = [line.removeprefix("run ") for line in out.splitlines() if line[:4] == "run "]
     return [json.loads(line) for line in lines]

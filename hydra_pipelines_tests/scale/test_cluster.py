@@ -25,6 +25,8 @@ from hydra_pipelines.agent.experiment import ExperimentSpec
 from hydra_pipelines.day.experimenting import local_runner
 from hydra_pipelines.definitions import build_defs
 from hydra_pipelines.defs.engines import experiment_runner
+from hydra_pipelines.defs.instance import desk_instance
+from hydra_pipelines.defs.janitor import free_dead_runs
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import accounts
 from hydra_pipelines.settings import load_settings
@@ -35,7 +37,9 @@ from hydra_pipelines_tests.scale.cluster import (
     cluster,
     missing,
     run_cycles,
+    sender,
     tracking_server,
+    wait,
 )
 from hydra_pipelines_tests.scale.ledgers import content
 from hydra_pipelines_tests.scenarios.days import truth, venue_cash, venue_positions
@@ -140,6 +144,17 @@ def test_the_ledger_is_the_one_of_the_embedded_run(
         assert len(theirs[table]) > 1, "there is something to compare"
 
 
+def sent_once_and_books_agree(desk: Desk) -> None:
+    books = truth(desk)
+    refs = Counter(order["order_ref"] for order in books["orders"])
+    assert set(refs.values()) == {1}
+    rows = Counter(tuple(ref.split(".")[i] for i in (0, 2, 3)) for ref in refs)
+    assert set(rows.values()) == {1}, "one order per row of a plan reached the venue"
+    assert {p["symbol"]: p["quantity"] for p in api.positions(desk)} == venue_positions(books)
+    with desk.ledger.snapshot() as ledger:
+        assert accounts.cash(ledger, "DU0000001") == venue_cash(books)
+
+
 @pytest.mark.parametrize(("queue", "trap"), KILLS)
 def test_a_worker_killed_in_the_middle_is_survived(
     servers: Cluster,
@@ -162,15 +177,34 @@ def test_a_worker_killed_in_the_middle_is_survived(
     servers.replace_worker(queue)
     (goes_on,) = run_cycles(servers, session)
     assert goes_on["success"], goes_on["error"]
+    sent_once_and_books_agree(desk)
+    assert desk.next_session_due() == desk.calendar.next(session)
 
-    books = truth(desk)
-    refs = Counter(order["order_ref"] for order in books["orders"])
-    assert set(refs.values()) == {1}
-    rows = Counter(tuple(ref.split(".")[i] for i in (0, 2, 3)) for ref in refs)
-    assert set(rows.values()) == {1}, "one order per row of a plan reached the venue"
-    assert {p["symbol"]: p["quantity"] for p in api.positions(desk)} == venue_positions(books)
-    with desk.ledger.snapshot() as ledger:
-        assert accounts.cash(ledger, "DU0000001") == venue_cash(books)
+
+@pytest.mark.skipif(not FULL, reason="set FULL_SCALE=1, or: make scale-test")
+def test_the_process_that_sends_the_steps_is_killed_and_the_janitor_frees_its_run(
+    servers: Cluster,
+    spread: list[dict[str, Any]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "restored afterwards")
+    for name, value in servers.environment.items():
+        monkeypatch.setenv(name, value)
+    desk = Desk(load_settings())
+    session = desk.next_session_due()
+    before = len(servers.log_of("broker"))
+    process = sender(servers, session)
+    wait(lambda: "executions - STEP_START" in servers.log_of("broker")[before:], 300, "executions")
+    process.kill()
+    process.communicate(timeout=30)
+    with desk_instance(desk) as instance:
+        (said,) = free_dead_runs(instance)
+        assert f"its process {process.pid} was killed" in said
+        assert free_dead_runs(instance) == []
+    (goes_on,) = run_cycles(servers, session)
+    assert goes_on["success"], goes_on["error"]
+    sent_once_and_books_agree(desk)
     assert desk.next_session_due() == desk.calendar.next(session)
 
 
