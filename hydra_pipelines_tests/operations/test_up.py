@@ -20,25 +20,18 @@ import pytest
 
 from hydra_pipelines.components import Health
 from hydra_pipelines_tests.desks import REFUSED
-from hydra_pipelines_tests.operations.upped import Upped, processes_of, up, wait_for
+from hydra_pipelines_tests.operations.upped import (
+    QUICK_TO_TRAIN,
+    Upped,
+    processes_of,
+    up,
+    wait_for,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SERVES_WITHIN_S, ENDS_WITHIN_S = 30, 10
 """What is promised, on a machine that is not busy with something else."""
 SESSION, RESEARCHED = "2019-01-02", "2019-01-03"
-# What is traded is no matter here: the quickest to train.
-STRATEGIES = [
-    {
-        "id": "HYP-2026-002",
-        "title": "Momentum",
-        "family": "momentum",
-        "features": ["momentum_12_1_z"],
-        "parameters": {"ic": 0.03},
-        "signal": {"method": "rank", "top_fraction": 0.25},
-        "capital_weight": 0.5,
-        "status": "deployed",
-    }
-]
 READ = json.dumps({"query": "{ version }"}).encode()
 CHANGE = "mutation { setNuxSeen }"
 JSON = {"Content-Type": "application/json"}
@@ -47,7 +40,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture(scope="module")
 def upped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upped]:
     folder = tmp_path_factory.mktemp("up") / "my desk"
-    with up(folder, "--no-dashboard", HYDRA_STRATEGIES=json.dumps(STRATEGIES)) as made:
+    with up(folder, "--no-dashboard", HYDRA_STRATEGIES=QUICK_TO_TRAIN) as made:
         yield made
 
 

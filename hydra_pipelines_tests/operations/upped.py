@@ -20,6 +20,21 @@ from hydra_pipelines.components import Components
 from hydra_pipelines_tests.desks import HYDRA, CommandLine, shut_down
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+QUICK_TO_TRAIN = json.dumps(
+    [
+        {
+            "id": "HYP-2026-002",
+            "title": "Momentum",
+            "family": "momentum",
+            "features": ["momentum_12_1_z"],
+            "parameters": {"ic": 0.03},
+            "signal": {"method": "rank", "top_fraction": 0.25},
+            "capital_weight": 0.5,
+            "status": "deployed",
+        }
+    ]
+)
+"""HYDRA_STRATEGIES where it doesn't matter what is traded."""
 LAUNCH = """
 mutation Launch($job: String!, $tags: [ExecutionTag!]!) {
   launchRun(executionParams: {
