@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Scenario(StrEnum):
     DISCONNECT = "disconnect"
     BREAKER = "breaker"
+    DRIFT = "drift"
+    BAD_DATA = "bad-data"
 
 
 def drill(

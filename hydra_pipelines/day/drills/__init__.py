@@ -8,6 +8,8 @@ paper gate counts. A drill is no manual intervention.
 | --- | --- | --- |
 | `disconnect` | an empty desk with the same settings | a socket that drops; an outage of IB |
 | `breaker` | an empty desk with the same settings | a loss beyond `risk.daily_loss` |
+| `drift` | the same data, changed; models trained for it | a market in which winners lose |
+| `bad-data` | the same data, changed | a price that is a hundred times too high |
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from hydra_pipelines.day.drills.bad_data import bad_data
 from hydra_pipelines.day.drills.breaker import breaker
 from hydra_pipelines.day.drills.disconnect import disconnect
+from hydra_pipelines.day.drills.drift import drift
 from hydra_pipelines.day.drills.report import (
     DrillRefused,
     DrillReport,
@@ -32,10 +36,19 @@ from hydra_pipelines.desk import Desk
 
 __all__ = ["DrillRefused", "DrillReport", "Fault", "Phase", "Step", "drill"]
 
-_TRADING: dict[Fault, Callable[[TradingRig, Log], None]] = {
-    Fault.DISCONNECT: disconnect,
-    Fault.BREAKER: breaker,
+_HELD: dict[Fault, tuple[str, Callable[[Desk, Log], None]]] = {
+    Fault.DISCONNECT: (
+        "an empty desk of its own with these settings, at an embedded venue",
+        lambda desk, log: disconnect(TradingRig(desk), log),
+    ),
+    Fault.BREAKER: (
+        "an empty desk of its own with these settings, at an embedded venue",
+        lambda desk, log: breaker(TradingRig(desk), log),
+    ),
+    Fault.DRIFT: ("an empty desk of its own with these settings, on changed bars", drift),
+    Fault.BAD_DATA: ("an empty desk of its own with these settings, on changed bars", bad_data),
 }
+"""Where each is held, in words, and how."""
 
 
 def drill(desk: Desk, fault: Fault, actor: str, *, say: Say = lambda _: None) -> DrillReport:
@@ -50,10 +63,10 @@ def drill(desk: Desk, fault: Fault, actor: str, *, say: Say = lambda _: None) ->
             "mode is live: drills are for paper trading, and this desk has nothing to do but trade"
         )
     began = time.monotonic()
-    log, where = Log(say), "a desk of its own with these settings, at an embedded venue"
+    log, (where, hold) = Log(say), _HELD[fault]
     try:
         with scratch_desk(desk) as scratch:
-            _TRADING[fault](TradingRig(scratch), log)
+            hold(scratch, log)
     except DrillRefused:
         raise
     except Exception as error:

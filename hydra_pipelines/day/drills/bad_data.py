@@ -7,14 +7,15 @@ the price put right all goes on.
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from hydra_pipelines.agent.diagnosis import Cause
-from hydra_pipelines.day.cycle import run_steps
+from hydra_pipelines.day.cycle import Finding, run_steps
 from hydra_pipelines.day.drills.markets import Damage, Damaged
 from hydra_pipelines.day.drills.report import Log, Phase
 from hydra_pipelines.day.drills.rig import RUN_ID, first_session
-from hydra_pipelines.day.healing import Healed, heal
-from hydra_pipelines.day.research import ingest_bars, make_features
+from hydra_pipelines.day.healing import heal
+from hydra_pipelines.day.research import BarsResult, ingest_bars, make_features
 from hydra_pipelines.desk import Desk
 
 HISTORY, AFTER = 252, 4
@@ -37,9 +38,9 @@ def bad_data(desk: Desk, log: Log) -> None:
     log.note(Phase.PREPARED, f"bars and features up to {before}")
     log.note(Phase.INJECTED, f"the close of {symbol} on {session} is {FACTOR:g} times too high")
 
-    steps = list(run_steps(desk, session, RUN_ID))
-    stopped = len(steps) == 1 and steps[0].blocking
-    why = "; ".join(steps[0].matters[:2])
+    steps = list(run_steps(desk, session, RUN_ID, judge=_errors_of_bars))
+    stopped = len(steps) == 1 and bool(steps[0].findings)
+    why = "; ".join(finding.text for finding in steps[0].findings[:2])
     log.expect(Phase.DETECTED, stopped, f"the day stops at its bars: {why}",
                f"the day went on to {steps[-1].name}")  # fmt: skip
     with desk.ledger.transaction() as tx:
@@ -47,7 +48,7 @@ def bad_data(desk: Desk, log: Log) -> None:
     log.expect(Phase.REACTED, plans == 0, "no plan was made, so no order was sent",
                f"{plans} plans were made on it")  # fmt: skip
     make_features(desk, session)
-    refused = _heal(desk, session)
+    refused = heal(desk, session, RUN_ID)
     log.expect(Phase.REACTED, refused.refused and not refused.experiments,
                f"the agent tries nothing: {refused.outcome}",
                f"the agent did not refuse: {refused.outcome}")  # fmt: skip
@@ -65,15 +66,18 @@ def bad_data(desk: Desk, log: Log) -> None:
     log.expect(Phase.RECOVERED, not bars.errors, "the correction is taken over, the bars are clean",
                "; ".join(finding.detail for finding in bars.errors))  # fmt: skip
     make_features(desk, session)
-    again = _heal(desk, session)
+    again = heal(desk, session, RUN_ID)
     causes = {d["cause"] for d in again.diagnoses}
     log.expect(Phase.RECOVERED, not again.refused and Cause.DATA_QUALITY not in causes,
                f"the agent looks at the models again: {again.outcome}",
                f"the agent still refuses: {again.outcome}")  # fmt: skip
 
 
-def _heal(desk: Desk, session: date) -> Healed:
-    return heal(desk, session, RUN_ID)
+def _errors_of_bars(name: str, result: Any) -> list[Finding]:
+    """What the blocking check of the asset `bars` stops a day for."""
+    if not isinstance(result, BarsResult):
+        return []
+    return [Finding(f"{f.symbol or f.session}: {f.detail}", True) for f in result.errors]
 
 
 def _a_symbol(desk: Desk, session: date) -> str:

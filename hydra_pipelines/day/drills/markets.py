@@ -35,26 +35,28 @@ class _Around:
 
 
 class Drifted(_Around):
-    """After a session the market is another one: winners lose, and everything moves more.
+    """After a session the market is another one: a long fall in which winners lose.
 
-    Each name's return less the mean of all is turned round, and all of it is multiplied by
-    `factor`. What a model learnt of who wins is wrong from then on, and volatility is where it
-    never was.
+    Each name's return less the mean of all is turned round and multiplied by `factor`, and all of
+    them lose `fall` a session. What a model learnt of who wins is wrong from then on, and its
+    features lie where they hardly ever were.
     """
 
-    def __init__(self, inner: BarSource, after: date, factor: float = 2.5):
+    def __init__(self, inner: BarSource, after: date, factor: float = 3.0, fall: float = 0.015):
         super().__init__(inner)
-        self._after, self._factor = after, factor
+        self._after, self._factor, self._fall = after, factor, fall
 
     def _changed(self, panel: BarPanel) -> BarPanel:
         close = panel.fields.get("adj_close", panel.fields["close"])
         with np.errstate(invalid="ignore", divide="ignore"):
             returns = close[1:] / close[:-1] - 1.0
-        mean = np.nanmean(np.where(np.isfinite(returns), returns, np.nan), axis=1, keepdims=True)
-        turned = np.clip(self._factor * (2 * mean - returns), -_MOST, _MOST)
+        known = np.isfinite(returns)
+        count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+        mean = np.where(known, returns, 0.0).sum(axis=1, keepdims=True) / count
+        turned = np.clip(self._factor * (mean - returns) - self._fall, -_MOST, _MOST)
         later = panel.sessions[1:] > np.datetime64(self._after)
         with np.errstate(invalid="ignore", divide="ignore"):
-            step = np.where(later[:, None] & np.isfinite(returns), (1 + turned) / (1 + returns), 1)
+            step = np.where(later[:, None] & known, (1 + turned) / (1 + returns), 1.0)
         scale = np.concatenate([np.ones((1, close.shape[1])), np.cumprod(step, axis=0)])
         return BarPanel(
             panel.sessions,
