@@ -169,6 +169,9 @@ class Stack:
         self._over.set()
         try:
             self.supervisor.stop()
+            for part in self.supervisor.names:
+                # One that was killed has not done so itself.
+                self._desk.components.leave(part)
             if self._desk.embedded:
                 self._venue.join()
                 self._end_venue()

@@ -123,6 +123,10 @@ class Supervisor:
             keeper.end()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(k.part.name for k in self._keepers)
+
+    @property
     def alive(self) -> dict[str, int]:
         """Process ids of the parts that run."""
         return {k.part.name: k.pid for k in self._keepers if k.pid is not None}

@@ -40,7 +40,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture(scope="module")
 def upped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upped]:
     folder = tmp_path_factory.mktemp("up") / "my desk"
-    with up(folder, "--no-dashboard", HYDRA_STRATEGIES=QUICK_TO_TRAIN) as made:
+    with up(folder, "--dashboard-port", "0", HYDRA_STRATEGIES=QUICK_TO_TRAIN) as made:
         yield made
 
 
@@ -52,13 +52,17 @@ def test_it_serves_soon_and_says_what_runs(upped: Upped) -> None:
     assert upped.took_s < SERVES_WITHIN_S * busy()
     assert upped.ask("/server_info")[0] == 200
     assert upped.query("{ version }")["version"]
-    expected = {"supervisor", "code-server", "webserver", "daemon", "gateway"}
-    wait_for(lambda: upped.parts.keys() == expected, 20, upped)
+    expected = {"supervisor", "code-server", "webserver", "daemon", "gateway", "dashboard"}
+    wait_for(lambda: upped.parts.keys() == expected, SERVES_WITHIN_S * busy(), upped)
+    wait_for(lambda: "Dashboard at" in upped.said, SERVES_WITHIN_S * busy(), upped)
     now = datetime.now(UTC)
     assert {kept.health(now) for kept in upped.parts.values()} == {Health.WELL}
     assert upped.parts["webserver"].component.port == urlsplit(upped.url).port
     assert upped.parts["daemon"].component.pid == upped.pid("daemon")
-    assert "running: code-server, daemon, webserver" in upped.parts["supervisor"].component.detail
+    assert (
+        "running: code-server, daemon, dashboard, webserver"
+        in upped.parts["supervisor"].component.detail
+    )
     # Whoever can reach the code server can run code: only its owner can.
     command = Path(f"/proc/{upped.pid('code-server')}/cmdline").read_text().split("\0")
     served = Path(command[command.index("--socket") + 1])
