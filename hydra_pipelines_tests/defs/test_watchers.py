@@ -28,6 +28,7 @@ from hydra_pipelines.sessions import Calendar
 from hydra_pipelines.settings import Settings, load_settings
 from hydra_pipelines_tests.execution.broker.scripted import START, Server, error
 from hydra_pipelines_tests.ledger import builders
+from hydra_pipelines_tests.mailbox import Mailbox
 
 # Dagster's own, of its own parts.
 pytestmark = [
@@ -91,10 +92,12 @@ def make(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    def made(venue: str = "embedded", **broker: Any) -> Watch:
+    def made(venue: str = "embedded", alerts: Any = None, **broker: Any) -> Watch:
         folder = tmp_path / "desk"
         shutil.copytree(calendar_cache, folder / "cache", dirs_exist_ok=True)
-        settings = load_settings(data_dir=folder, broker={"venue": venue, **broker})
+        settings = load_settings(
+            data_dir=folder, broker={"venue": venue, **broker}, alerts=alerts or {}
+        )
         watch = Watch(settings, instance, build_defs(settings))
         for module in (fills, health):
             monkeypatch.setattr(module, "now", lambda: watch.at)
@@ -294,3 +297,16 @@ def test_a_session_without_bars_is_told_once(make: Any) -> None:
     assert watch.alerts() == [
         "hydra: no bars of 2019-01-03 yet", "hydra: no bars of 2019-01-04 yet",
     ]  # fmt: skip
+
+
+def test_what_sensors_tell_reaches_a_mailbox_once(make: Any) -> None:
+    """The rest of the list is told by runs; see the tests of each."""
+    with Mailbox() as box:
+        watch = make("ibkr", alerts={"urls": [box.url]}, port=_unused_port())
+        broker, data = None, None
+        for _ in range(3):
+            broker = watch.look("broker_sensor", broker).cursor
+            data = watch.look("stale_data_sensor", data).cursor
+        assert sorted(box.subjects()) == [
+            "hydra: no bars of 2019-01-03 yet", "hydra: the broker does not answer",
+        ]  # fmt: skip
