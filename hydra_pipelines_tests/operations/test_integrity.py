@@ -22,6 +22,7 @@ from hydra_pipelines.operations.integrity import (
     require_sound_stores,
 )
 from hydra_pipelines.settings import load_settings
+from hydra_pipelines_tests.desks import REFUSED, CommandLine
 from hydra_pipelines_tests.ledger.builders import ACCOUNT, NOW, execution, position
 
 REF = execution()["order_ref"]
@@ -175,3 +176,13 @@ def test_damaged_files_of_sqlite_are_named(tmp_path: Path) -> None:
     desk = Desk(load_settings(data_dir=tmp_path / "my desk"))
     with pytest.raises(StoreDamaged, match=r"control\.sqlite is damaged"):
         require_sound_stores(desk)
+
+
+def test_a_desk_with_a_damaged_store_is_not_started(tmp_path: Path) -> None:
+    hydra = CommandLine(tmp_path / "my desk")
+    hydra.folder.mkdir()
+    (hydra.folder / "hydra.duckdb").write_bytes(b"no database")
+    done = hydra.run("up", "--port", "0", "--no-dashboard")
+    assert done.returncode == REFUSED
+    assert "hydra.duckdb is damaged" in done.stderr and "hydra restore" in done.stderr
+    assert "Traceback" not in done.stderr and not (hydra.folder / "logs").exists()

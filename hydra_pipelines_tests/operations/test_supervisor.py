@@ -182,3 +182,19 @@ def test_a_process_is_known_by_its_id_and_start() -> None:
     wait_for(lambda: started_at(process.pid) is None)
     process.wait()
     assert not is_the_one(process.pid, datetime.now(UTC))
+
+
+def test_a_part_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    ends = (
+        "import os, time; from hydra_pipelines.operations.processes import end_with_parent; "
+        "end_with_parent(); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ends!r}])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", starts], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: started_at(child) is None)
