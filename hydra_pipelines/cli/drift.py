@@ -68,7 +68,7 @@ def diagnose(
                 "run_no": run.run_no,
                 "session": run.session,
                 "status": run.status,
-                "models_checked": len(run.models),
+                "models_checked": run.models_checked,
                 "models_drifted": len(run.drifted),
                 "rollbacks": dict(run.rollbacks),
                 "failures": dict(run.failures),

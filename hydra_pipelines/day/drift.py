@@ -36,8 +36,8 @@ class DriftError(RuntimeError):
 
 @dataclass(frozen=True)
 class DriftRun:
-    """One run as stored. status: `no_models`, `ok` or `drift_detected`. models, checks: rows of
-    `drift_models` and `drift_checks`. failures: strategy -> why it was not checked, or not rolled
+    """One run as stored. status: `drift_detected`, `ok`, or `no_models` where no model could be
+    judged, for want of one or of data. models, checks: rows of `drift_models` and `drift_checks`. failures: strategy -> why it was not checked, or not rolled
     back. repeated: the same was found for the session before, and stands."""
 
     run_no: int
@@ -48,6 +48,11 @@ class DriftRun:
     failures: Mapping[str, str]
     rollbacks: Mapping[str, int]
     repeated: bool
+
+    @property
+    def models_checked(self) -> int:
+        """Those that there was enough data to judge."""
+        return sum(row["state"] != "not_enough_data" for row in self.models)
 
     @property
     def drifted(self) -> tuple[Mapping[str, Any], ...]:
@@ -206,16 +211,17 @@ def _store(
     of_the_desk = {"strategy_id": None, "model_version": None}
     checks += [{**of_the_desk, **check.record()} for check in desk_checks]
     drifted = [row for row in models if row["state"] == "drift_detected"]
-    status = "drift_detected" if drifted or any(c.decisive for c in desk_checks) else "ok"
-    if not found and not failures:
-        status = "no_models"
+    judged = [row for row in models if row["state"] != "not_enough_data"]
+    status = "ok" if judged else "no_models"
+    if drifted or any(check.decisive for check in desk_checks):
+        status = "drift_detected"
     with desk.ledger.transaction() as tx:
         number, new = drift.record_run(
             tx,
             {
                 "session": session,
                 "status": status,
-                "models_checked": len(found),
+                "models_checked": len(judged),
                 "models_drifted": len(drifted),
                 "failures": failures,
                 "run_id": run_id,

@@ -14,7 +14,15 @@ import numpy as np
 from hydra_pipelines.execution.slippage import MIN_FILLS, YELLOW_BELOW
 from hydra_pipelines.models.reference import History
 from hydra_pipelines.models.scores import SessionScores
-from hydra_pipelines.monitoring.checks import MONTH, Check, State, Window, judge, not_enough
+from hydra_pipelines.monitoring.checks import (
+    ALARM_QUANTILE,
+    MONTH,
+    Check,
+    State,
+    Window,
+    judge,
+    not_enough,
+)
 from hydra_pipelines.monitoring.streams import (
     ADWIN_DELTA,
     CUSUM_H,
@@ -94,8 +102,9 @@ def _cusum(
     recent = max(1, MONTH // horizon)
     past = _by_session(lately(cusum(before)[0][:, 0], recent), horizon, sessions)
     known = past[~np.isnan(past)]
-    level = max(CUSUM_H, float(np.quantile(known, 0.975))) if len(known) else CUSUM_H
-    path, state = cusum(now, h=level)
+    level = max(CUSUM_H, float(np.quantile(known, ALARM_QUANTILE))) if len(known) else CUSUM_H
+    # Far beyond the level it begins again, or it would go on alarming long after all is well.
+    path, state = cusum(now, h=2.0 * level)
     return judge(
         "concept",
         "cusum",
@@ -112,8 +121,10 @@ def _adwin(
     subject: str, now: np.ndarray, before: np.ndarray, horizon: int, sessions: int, window: Window
 ) -> Check:
     recent = max(1, 3 * MONTH // horizon)
-    past = _by_session(lately(np.maximum(adwin(before)[0], 0.0), recent), horizon, sessions)
-    shifts, state = adwin(now)
+    earlier, state = adwin(before)
+    past = _by_session(lately(np.maximum(earlier, 0.0), recent), horizon, sessions)
+    # It goes on from the history: a model that is worse from its first session on has changed too.
+    shifts, state = adwin(now, state)
     return judge(
         "concept",
         "adwin",

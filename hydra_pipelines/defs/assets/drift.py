@@ -53,7 +53,7 @@ def drift_report(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         shown: dict[str, object] = {
             "status": run.status,
             "run_no": run.run_no,
-            "models_checked": len(run.models),
+            "models_checked": run.models_checked,
             "models_drifted": len(run.drifted),
             "rollbacks": len(run.rollbacks),
             "found_before": run.repeated,
