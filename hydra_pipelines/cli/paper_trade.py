@@ -16,6 +16,7 @@ from hydra_pipelines.cli.output import (
     fail,
     person,
     print_json,
+    print_table,
     readable_errors,
     say,
 )
@@ -100,6 +101,48 @@ def stop(as_json: Json = False) -> None:
         print_json(state)
         return
     say("Trading is off: plans are still made, and worked by nobody until a person says so.")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Every schedule: whether it is on, what it runs, and when it will run next."""
+    from hydra_pipelines.day import timetable
+    from hydra_pipelines.defs.instance import desk_instance
+    from hydra_pipelines.defs.schedules import session_of_the_venue
+    from hydra_pipelines.defs.switching import is_on
+    from hydra_pipelines.desk import Desk
+    from hydra_pipelines.sessions import NEW_YORK
+
+    rows = []
+    with readable_errors():
+        desk = Desk.open()
+        with desk_instance(desk) as instance:
+            for slot in timetable.timetable(desk.settings.schedule):
+                found = timetable.next_run(slot, datetime.now(UTC), desk.calendar)
+                rows.append(
+                    {
+                        "schedule": slot.name,
+                        "job": slot.job,
+                        "on": is_on(instance, slot),
+                        "next": f"{found[0].astimezone(NEW_YORK):%a %Y-%m-%d %H:%M}"
+                        if found
+                        else None,
+                        "session": session_of_the_venue(desk, slot)
+                        if desk.embedded
+                        else found and found[1],
+                    }
+                )
+    if as_json:
+        print_json(rows)
+        return
+    columns = {
+        "schedule": "schedule",
+        "job": "runs",
+        "on": "on",
+        "next": "next, New York time",
+        "session": "session",
+    }
+    print_table(rows, columns)
 
 
 def _time(settings: Settings, hour: int | None, minute: int | None) -> dict[str, str]:

@@ -49,6 +49,10 @@ def test_start_and_stop_switch_what_the_ui_switches(hydra: CommandLine) -> None:
     assert on["trading"] and not on["self_healing"] and on["order_plan"]
     assert hydra.json("paper-trade", "start")["changed"] is False
     assert not (hydra.folder / "paper-trade.yaml").exists(), "nothing was chosen"
+    rows = {row["schedule"]: row for row in hydra.json("paper-trade", "status")}
+    assert {name: row["on"] for name, row in rows.items()}.items() >= on.items()
+    assert rows["trading"]["next"].endswith(" 09:35") and rows["trading"]["job"] == "execute"
+    assert rows["trading"]["session"] == "2019-01-02", "in the venue's time"
     assert hydra.json("paper-trade", "stop")["trading"] == "off"
     said = hydra.run("paper-trade", "stop")
     assert said.returncode == OK and "Trading is off" in said.stderr
