@@ -22,6 +22,7 @@ from hydra_pipelines import api, day
 from hydra_pipelines.control import Control
 from hydra_pipelines.day import drills, halting
 from hydra_pipelines.day.connections import RESTORED
+from hydra_pipelines.day.drills.rig import TradingRig
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.guard import GuardRefused
 from hydra_pipelines.ledger import experiments, orders
@@ -300,7 +301,7 @@ def test_a_drill_that_can_not_be_held_to_its_end_has_failed(
     def broken(*_: object) -> None:
         raise RuntimeError("no plan today")
 
-    monkeypatch.setattr(drills.TradingRig, "plan", broken)
+    monkeypatch.setattr(TradingRig, "plan", broken)
     with pytest.raises(RuntimeError, match="no plan today"):
         drills.drill(desk, drills.Fault.DISCONNECT, WHO)
     assert open_ones(desk) == {"reconnect"}

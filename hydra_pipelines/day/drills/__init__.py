@@ -17,10 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from hydra_pipelines.day.drills.bad_data import bad_data
-from hydra_pipelines.day.drills.breaker import breaker
-from hydra_pipelines.day.drills.disconnect import disconnect
-from hydra_pipelines.day.drills.drift import drift
+from hydra_pipelines.day.drills import bad_data, breaker, disconnect, drift
 from hydra_pipelines.day.drills.report import (
     DrillRefused,
     DrillReport,
@@ -31,22 +28,18 @@ from hydra_pipelines.day.drills.report import (
     Step,
     keep,
 )
-from hydra_pipelines.day.drills.rig import TradingRig, scratch_desk
+from hydra_pipelines.day.drills.rig import scratch_desk
 from hydra_pipelines.desk import Desk
 
 __all__ = ["DrillRefused", "DrillReport", "Fault", "Phase", "Step", "drill"]
 
+_TRADING = "an empty desk of its own with these settings, at an embedded venue"
+_RESEARCH = "an empty desk of its own with these settings, on changed bars"
 _HELD: dict[Fault, tuple[str, Callable[[Desk, Log], None]]] = {
-    Fault.DISCONNECT: (
-        "an empty desk of its own with these settings, at an embedded venue",
-        lambda desk, log: disconnect(TradingRig(desk), log),
-    ),
-    Fault.BREAKER: (
-        "an empty desk of its own with these settings, at an embedded venue",
-        lambda desk, log: breaker(TradingRig(desk), log),
-    ),
-    Fault.DRIFT: ("an empty desk of its own with these settings, on changed bars", drift),
-    Fault.BAD_DATA: ("an empty desk of its own with these settings, on changed bars", bad_data),
+    Fault.DISCONNECT: (_TRADING, disconnect.hold),
+    Fault.BREAKER: (_TRADING, breaker.hold),
+    Fault.DRIFT: (_RESEARCH, drift.hold),
+    Fault.BAD_DATA: (_RESEARCH, bad_data.hold),
 }
 """Where each is held, in words, and how."""
 

@@ -23,7 +23,7 @@ HISTORY, AFTER = 252, 4
 FACTOR = 100.0
 
 
-def bad_data(desk: Desk, log: Log) -> None:
+def hold(desk: Desk, log: Log) -> None:
     """Damage a price, run the day and the agent on it, mend it, run both again.
 
     desk: a scratch desk on which nothing was run yet.

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from hydra_pipelines.day.drills.report import DrillRefused, Log, Phase
 from hydra_pipelines.day.drills.rig import Lot, TradingRig
+from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.risk.latch import release
 from hydra_pipelines.execution.risk.state import BreakerKind
 from hydra_pipelines.ledger import paper
@@ -22,17 +23,20 @@ MOST = Decimal("0.5")
 """Of the equity; a limit that needs more is none that a drill can show."""
 
 
-def breaker(rig: TradingRig, log: Log) -> None:
-    """Buy, lose, try to buy more and to sell, reset, buy again."""
+def hold(desk: Desk, log: Log) -> None:
+    """Buy, lose, try to buy more and to sell, reset, buy again.
+
+    desk: a scratch desk on which nothing was run yet.
+    """
     from hydra_pipelines.paper_gateway.control import GatewayControl
 
-    desk = rig.desk
     limit = Decimal(str(desk.settings.risk.daily_loss))
     if not 0 < limit * MARGIN <= MOST:
         raise DrillRefused(
             f"risk.daily_loss is {limit:%}: the drill loses a quarter more than that, at most "
             f"{MOST:.0%} of the equity"
         )
+    rig = TradingRig(desk)
     venue, control = GatewayControl(desk.venue), desk.control
     held, wanted = rig.some_symbols(2)
     rig.plan([Lot(held, rig.shares(held))])
@@ -47,7 +51,7 @@ def breaker(rig: TradingRig, log: Log) -> None:
              f"risk.daily_loss is {limit:.2%}")  # fmt: skip
     sale, buy = Lot(held, -(bought // 2), held=bought), Lot(wanted, rig.shares(wanted))
     rig.plan([sale, buy])
-    session = rig.desk.calendar.next(rig.session)
+    session = desk.calendar.next(rig.session)
     report = rig.execute()
     tripped = {b.name: b.reason for b in control.tripped()}
     log.expect(Phase.DETECTED, DAILY_LOSS in tripped,

@@ -11,16 +11,21 @@ from collections import Counter
 from hydra_pipelines.day.connections import LOST, RESTORED
 from hydra_pipelines.day.drills.report import Log, Phase
 from hydra_pipelines.day.drills.rig import Lot, TradingRig
+from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import BrokerError
 from hydra_pipelines.execution.orders.outcome import ExecutionReport
 from hydra_pipelines.ledger import trades
 
 
-def disconnect(rig: TradingRig, log: Log) -> None:
-    """Trade two sessions through both faults and hold the books against the venue's after each."""
+def hold(desk: Desk, log: Log) -> None:
+    """Trade two sessions through both faults and hold the books against the venue's after each.
+
+    desk: a scratch desk on which nothing was run yet.
+    """
     from hydra_pipelines.paper_gateway.control import GatewayControl
 
-    venue, control = GatewayControl(rig.desk.venue), rig.desk.control
+    rig = TradingRig(desk)
+    venue, control = GatewayControl(desk.venue), desk.control
     names = rig.some_symbols(3)
     lots = [Lot(name, rig.shares(name)) for name in names]
     rig.plan(lots)
@@ -36,7 +41,7 @@ def disconnect(rig: TradingRig, log: Log) -> None:
     noted = control.last(LOST)
     log.expect(Phase.DETECTED, noted is not None, "the lost connection is in the journal",
                "the lost connection was not noted")  # fmt: skip
-    told = [alert.title for alert in rig.desk.alerts.recent() if alert.kind == "broker_down"]
+    told = [alert.title for alert in desk.alerts.recent() if alert.kind == "broker_down"]
     log.expect(Phase.DETECTED, bool(told), f"an alert was raised: {''.join(told[:1])}",
                "no alert was raised")  # fmt: skip
     _struck(log, venue.faults(), "drop_after_place")

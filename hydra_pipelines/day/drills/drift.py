@@ -28,7 +28,7 @@ BUDGET = 2
 """Experiments of the drill's cycle: enough to see how one ends."""
 
 
-def drift(desk: Desk, log: Log) -> None:
+def hold(desk: Desk, log: Log) -> None:
     """Train, change the market, check, heal. desk: a scratch desk on which nothing was run yet."""
     if not desk.strategies:
         raise DrillRefused("no strategy is deployed, so there is no model that could drift")

@@ -35,6 +35,7 @@ FOLDER = "drills"
 OVER_THE_NETWORK = ("ibkr", "yfinance")
 """Sources that a venue on this machine can't take its prices from."""
 RUN_ID = "drill"
+LOCK_S = 5.0
 SESSIONS_BEFORE, SESSIONS_TRADED = 64, 4
 """Sessions that a trading drill needs: for volatility, and to trade in."""
 
@@ -65,7 +66,7 @@ def scratch_desk(desk: Desk, *, of_the_desk: Sequence[str] = ()) -> Iterator[Des
     """
     home = desk.settings.data_path / FOLDER
     home.mkdir(parents=True, exist_ok=True)
-    with exclusive(home / "drill.lock", 5.0, "a drill"):
+    with exclusive(home / "drill.lock", LOCK_S, "a drill"):
         for left in home.iterdir():
             if left.is_dir():
                 _clear(left)
