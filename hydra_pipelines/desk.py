@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from hydra_pipelines.paper_gateway.process import Endpoint as VenueEndpoint
 
 
+BROKER_LOCK = "broker.lock"
+"""In the data folder; held by the process that has the desk's connection."""
+
+
 class WallClock:
     """The real time. Nothing here waits for hours: a window that is not open yet is refused."""
 
@@ -253,7 +257,7 @@ class Desk:
         """
         if self._gateway is None or not self._gateway.connected:
             self.close()
-            lock = self.settings.data_path / "broker.lock"
+            lock = self.settings.data_path / BROKER_LOCK
             timeout_s = self.settings.ledger.lock_timeout_s
             self._connection.enter_context(
                 exclusive(lock, timeout_s, "the connection to the broker")

@@ -94,8 +94,7 @@ def _worked(desk: Desk, session: date) -> bool:
     if not desk.ledger.path.exists():
         return False
     with desk.ledger.transaction() as tx:
-        plan = decisions.plan(tx, session)
-    return plan is not None and plan["status"] in ("done", "expired")
+        return decisions.plan_status(tx, session) in ("done", "expired")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from hydra_pipelines.models.strategies import StrategySpec
 
 
+PROMOTIONS_LOCK = "promotions.lock"
+"""In the data folder; see `moving`."""
+
+
 class ModelState(StrEnum):
     """Whether a strategy can trade, and what is in the way."""
 
@@ -161,7 +165,7 @@ def moving(desk: Desk) -> Iterator[None]:
     if desk.moving_models:
         yield
         return
-    lock = desk.settings.data_path / "promotions.lock"
+    lock = desk.settings.data_path / PROMOTIONS_LOCK
     with exclusive(lock, desk.settings.ledger.lock_timeout_s, "the promotion of models"):
         desk.moving_models = True
         try:

@@ -1,8 +1,8 @@
 """Many sessions in a row through the embedded venue, in one process: which ones, and how.
 
 A session is what it is in a daily run (`cycle.run_steps`). What differs is what lies around it:
-the connection to the venue stays open, the ledger stays open over a session's steps, and readers
-get a new snapshot only every so many sessions. Between two sessions everybody else gets the ledger.
+the ledger and the connection to the venue stay open until somebody else asks for them, who then
+gets them before the next session, and readers get a new snapshot only every so many sessions.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_pipelines.day.champions import moving
+from hydra_pipelines.day.champions import PROMOTIONS_LOCK, moving
 from hydra_pipelines.day.cycle import Judge, Step, no_judge, run_steps
 from hydra_pipelines.day.profits import tell_profits
 from hydra_pipelines.day.slippage import reconcile_slippage
-from hydra_pipelines.desk import Desk
-from hydra_pipelines.ledger.store import exclusive
+from hydra_pipelines.desk import BROKER_LOCK, Desk
+from hydra_pipelines.ledger.locks import exclusive, waited_for
 from hydra_pipelines.settings import AlertSettings, DagsterSettings
 
 if TYPE_CHECKING:
@@ -31,9 +34,8 @@ Say = Callable[[str], None]
 
 PUBLISH_EVERY = 25
 """Sessions between two snapshots for readers; each copies the ledger, which grows."""
-GIVE_WAY_S = 0.05
-"""How long the ledger and the venue are left to others with each snapshot: who waits for a lock
-looks every 30 ms."""
+GIVE_WAY_S = 1.0
+"""How long those who wait for a lock of ours are given to take it, before the next session."""
 LOCK_S = 1.0
 
 
@@ -139,23 +141,29 @@ def replay(
     _require_embedded(desk)
     with exclusive(desk.settings.data_path / "replay.lock", LOCK_S, "the replay of this desk"):
         _note_begun(desk, itinerary)
-        left = list(itinerary.sessions)
+        left = deque(itinerary.sessions)
+        run = partial(_run, desk, run_id, judge, say)
         while left and not enough():
-            last, trouble = None, None
+            last: date | None = None
+            trouble: Exception | None = None
+            rest = max(0, len(left) - publish_every)
             # Without the snapshot that each step would publish for readers.
             with desk.ledger.publishing_later():
                 try:
-                    # The broker's lock goes before all others, see `trading.at_work`.
-                    with desk.broker():
-                        for session in left[:publish_every]:
-                            if enough():
-                                break
-                            _require_trading(desk, session)
-                            done = _run(desk, session, run_id, judge, say)
-                            last = left.pop(0)
-                            yield done
-                            if done.findings:
-                                raise ReplayStopped(session, "; ".join(done.findings))
+                    while len(left) > rest and not enough():
+                        # The first one may have to train models: not with the ledger in hand.
+                        first = left[0] == itinerary.sessions[0]
+                        with desk.broker(), nullcontext() if first else _in_hand(desk):
+                            while len(left) > rest and not enough():
+                                _require_trading(desk, left[0])
+                                done = run(left[0])
+                                last = left.popleft()
+                                yield done
+                                if done.findings:
+                                    raise ReplayStopped(last, "; ".join(done.findings))
+                                if first or _waited_for(desk):
+                                    break
+                        _give_way(desk)
                 except Exception as error:
                     trouble = error
             if last is not None:
@@ -165,9 +173,6 @@ def replay(
                     trouble = ReplayStopped(last, "; ".join(published.findings))
             if trouble is not None:
                 raise trouble
-            if left:
-                desk.close()
-                time.sleep(GIVE_WAY_S)
         if not left:
             _record(desk).unlink(missing_ok=True)
 
@@ -205,16 +210,37 @@ def separate_desk(present: Desk, folder: Path, first: date) -> Desk:
     return desk
 
 
-def _run(desk: Desk, session: date, run_id: str, judge: Judge, say: Say) -> Replayed:
+def _run(desk: Desk, run_id: str, judge: Judge, say: Say, session: date) -> Replayed:
     steps, seconds = [], {}
-    # In this order, see `champions.moving`.
-    with moving(desk), desk.ledger.session():
+    started = time.perf_counter()
+    for step in run_steps(desk, session, run_id, judge=judge, say=say):
+        steps.append(step)
+        seconds[step.name] = time.perf_counter() - started
         started = time.perf_counter()
-        for step in run_steps(desk, session, run_id, judge=judge, say=say):
-            steps.append(step)
-            seconds[step.name] = time.perf_counter() - started
-            started = time.perf_counter()
     return Replayed(session, tuple(steps), seconds)
+
+
+@contextmanager
+def _in_hand(desk: Desk) -> Iterator[None]:
+    """What the steps would each take and give back, in the order of `champions.moving`. The
+    broker's lock goes before all of them, see `trading.at_work`."""
+    with moving(desk), desk.ledger.session():
+        yield
+
+
+def _waited_for(desk: Desk) -> bool:
+    """Whether another process waits for something that this one has in hand."""
+    return desk.ledger.waited_for or any(
+        waited_for(desk.settings.data_path / name) for name in (BROKER_LOCK, PROMOTIONS_LOCK)
+    )
+
+
+def _give_way(desk: Desk) -> None:
+    until = time.monotonic() + GIVE_WAY_S
+    if waited_for(desk.settings.data_path / BROKER_LOCK):
+        desk.close()
+    while _waited_for(desk) and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _report(desk: Desk, session: date, judge: Judge) -> Published:

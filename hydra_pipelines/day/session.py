@@ -48,5 +48,4 @@ def is_frozen(desk: Desk, session: date) -> bool:
     """True once orders of the session's plan may have been sent: nothing of it is made anew."""
     # The ledger itself: after a crash the snapshot may be older than the first order.
     with desk.ledger.transaction() as tx:
-        plan = decisions.plan(tx, session)
-    return plan is not None and plan["status"] != "draft"
+        return decisions.plan_status(tx, session) not in (None, "draft")

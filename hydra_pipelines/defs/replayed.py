@@ -8,9 +8,7 @@ of them decides whether the day goes on, as it does in a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from datetime import date
-from threading import RLock
 from typing import Any
 
 import dagster as dg
@@ -26,6 +24,7 @@ from hydra_pipelines.defs.assets.performance import tell_performance
 from hydra_pipelines.defs.assets.slippage import tell_slippage
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.partitions import session_partitions
+from hydra_pipelines.defs.runless import Reported, report_together
 from hydra_pipelines.desk import Desk
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -80,25 +79,21 @@ class Reporter:
     def report(self, done: Replayed | Published) -> None:
         """Have the instance show a session's partitions as materialised, with their checks."""
         told, self._told = self._told, []
-        events = [self._event(name, done.session, one) for name, one in told]
+        events: list[Reported] = [self._event(name, done.session, one) for name, one in told]
         if isinstance(done, Replayed) and done.result("account"):
             events += _reports_in_short(done)
-        with together(self._instance):
-            for event in events:
-                self._instance.report_runless_asset_event(event)
+        report_together(self._instance, events)
 
     def _blocks(self, name: str, told: dg.AssetCheckResult) -> bool:
         return self._blocking[name, told.check_name or ""]
 
-    def _event(
-        self, name: str, session: date, told: Told
-    ) -> dg.AssetMaterialization | dg.AssetCheckEvaluation:
+    def _event(self, name: str, session: date, told: Told) -> Reported:
         if isinstance(told, dg.MaterializeResult):
             version = told.data_version
             return dg.AssetMaterialization(
                 asset_key=name,
                 partition=session.isoformat(),
-                metadata={**(told.metadata or {}), **RUN_BY},
+                metadata={**_main(name, told.metadata or {}), **RUN_BY},
                 tags={DATA_VERSION_TAG: version.value} if version else None,
             )
         # Without a partition, as in a daily run: a check is of its asset as it is now.
@@ -114,6 +109,19 @@ class Reporter:
 
 
 RUN_BY = {"run_by": "hydra replay"}
+WHOLE = frozenset(
+    {"champion_models", "order_plan", "executions", "performance", "slippage_reconciliation"}
+)
+"""Of these tables and plots are kept too; of the others they would take longer than the session."""
+
+
+def _main(name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    large = dg.TableMetadataValue | dg.MarkdownMetadataValue
+    return {
+        key: value
+        for key, value in metadata.items()
+        if name in WHOLE or not isinstance(value, large)
+    }
 
 
 def _reports_in_short(done: Replayed) -> Iterator[dg.AssetMaterialization]:
@@ -138,34 +146,3 @@ def _reports_in_short(done: Replayed) -> Iterator[dg.AssetMaterialization]:
             partition=done.session.isoformat(),
             metadata={**values, **RUN_BY, "shows": "this session alone"},
         )
-
-
-@contextmanager
-def together(instance: dg.DagsterInstance) -> Iterator[None]:
-    """Events reported within the block are stored in one transaction where the storage is SQLite.
-
-    Dagster opens a connection, and a transaction, several times for each event, which takes longer
-    than the session itself. Other storages keep their connections and are left alone.
-    """
-    from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage):
-        yield
-        return
-    # The storage's own lock is not one that a thread may take twice, as for two files at once.
-    open_connect, lock = storage._connect, storage._db_lock
-    with ExitStack() as stack:
-        connections: dict[str, Any] = {}
-
-        @contextmanager
-        def connect(shard: str) -> Iterator[Any]:
-            if shard not in connections:
-                connections[shard] = stack.enter_context(open_connect(shard))
-            yield connections[shard]
-
-        storage._connect, storage._db_lock = connect, RLock()  # type: ignore
-        try:
-            yield
-        finally:
-            storage._connect, storage._db_lock = open_connect, lock  # type: ignore

@@ -146,6 +146,11 @@ def plan(rows: Rows, session: date) -> dict[str, Any] | None:
     return header
 
 
+def plan_status(rows: Rows, session: date) -> str | None:
+    """`draft`, `executing`, `done` or `expired`; None where the session has no plan."""
+    return rows.value("SELECT status FROM plans WHERE session = ?", [session])
+
+
 def save_plan(
     tx: Transaction,
     header: Mapping[str, Any],

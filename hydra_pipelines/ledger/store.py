@@ -17,20 +17,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from hydra_pipelines.ledger.locks import LedgerBusy, LedgerError, acquire, exclusive, waited_for
 
 if TYPE_CHECKING:
     import duckdb
 
+__all__ = [
+    "Ledger",
+    "LedgerBusy",
+    "LedgerError",
+    "LedgerMissing",
+    "Rows",
+    "Transaction",
+    "exclusive",
+    "migrate",
+    "newest_schema",
+]
+
 SCHEMA_DIR = Path(__file__).parent / "schema"
-
-
-class LedgerError(RuntimeError):
-    """The ledger can't be read or written; the message says why and what to do."""
-
-
-class LedgerBusy(LedgerError):
-    """Another process held the write lock for longer than the time-out."""
 
 
 class LedgerMissing(LedgerError):
@@ -148,6 +154,19 @@ class Ledger:
                 connection, self._connection = self._connection, None
                 connection.close()
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for the ledger while it is kept by `session`."""
+        return waited_for(self._lock_path)
+
+    @property
+    def held(self) -> object | None:
+        """The same object for as long as the ledger is kept by `session`; None where it isn't.
+
+        Nobody else writes meanwhile, so what was read stays true until one writes oneself.
+        """
+        return self._connection
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A committed transaction, or none at all when the block raises.
@@ -256,7 +275,7 @@ class Ledger:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._behind_path, "a+") as behind:
-            _acquire(behind, self._lock_timeout_s, self._behind_path, "the ledger's snapshot")
+            acquire(behind, self._lock_timeout_s, self._behind_path, "the ledger's snapshot")
             self._publishing_later = True
             try:
                 yield
@@ -282,7 +301,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._lock_path, "a+") as handle:
-            _acquire(handle, self._lock_timeout_s, self._lock_path)
+            acquire(handle, self._lock_timeout_s, self._lock_path)
             # The lock goes with the file description, also when the process is killed.
             yield
 
@@ -387,35 +406,6 @@ def _schema_files() -> dict[int, Path]:
 def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     row = connection.execute("SELECT coalesce(max(number), 0) FROM schema_versions").fetchone()
     return row[0] if row else 0
-
-
-@contextmanager
-def exclusive(path: Path, timeout_s: float, purpose: str) -> Iterator[None]:
-    """Hold a kernel file lock for as long as the block runs; raises LedgerBusy naming `purpose`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as handle:
-        _acquire(handle, timeout_s, path, purpose)
-        yield
-
-
-def _acquire(handle: IO[str], timeout_s: float, path: Path, purpose: str = "the ledger") -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise LedgerBusy(
-                    f"{purpose} is held by process {holder} for more than {timeout_s:g} s "
-                    f"(lock {path}); wait for it to end, or end it, and try again"
-                ) from None
-            time.sleep(random.uniform(0.005, 0.03))
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
 
 
 def _quoted(path: Path) -> str:

@@ -92,6 +92,8 @@ class OrderBook:
 
     def __init__(self, ledger: Ledger, run_id: str):
         self.orders: dict[str, BookedOrder] = {}
+        self.changes = 0
+        """Counts the commits that journalled executions or closed or reopened the book."""
         self._ledger = ledger
         self._run_id = run_id
         self._unwritten: list[OrderEvent] = []
@@ -191,6 +193,8 @@ class OrderBook:
                 ],
                 run_id=self._run_id,
             )
+        turns = any(e.kind in (Kind.FINISHED, Kind.REOPENED) for e in self._unwritten)
+        self.changes += bool(new or late or turns)
         self._unwritten, self._executions, self._commissions = [], [], {}
 
     def _journal_row(

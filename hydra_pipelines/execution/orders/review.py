@@ -54,6 +54,24 @@ class Verdict:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """Of our own books what no run of orders changes, beside its own orders."""
+
+    equity_at_start: Decimal | None
+    peak: Decimal | None
+    frozen: frozenset[str]
+    known_refs: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """Of our own books what its fills and ended orders change."""
+
+    worst_trade_loss: Decimal | None
+    rejects_in_a_row: int
+
+
 class Reviewer:
     """Shows orders to the gate, with one state per wave."""
 
@@ -73,22 +91,15 @@ class Reviewer:
         self._clock = clock
         self._state: RiskState | None = None
         self._times: list[datetime] = []
+        self._standing: tuple[object, _Standing] | None = None
+        self._moving: tuple[object, _Moving] | None = None
 
     def look(self, session: date, data_age_sessions: int, book: OrderBook) -> None:
         """Take the broker's and our own state anew. session: the execution session."""
         account_id = self._broker.account_id
         account, held = self._broker.account(), self._broker.positions()
         open_orders = self._broker.open_orders()
-        with self._ledger.transaction() as tx:
-            before = accounts.snapshot_before(tx, account_id, session)
-            start, peak = None, None
-            if before:
-                flows = accounts.cash_flows(tx, account_id, before["session"])
-                start, peak = accounts.after_flows(before, flows)
-            unexplained = frozen_by_breaks(accounts.open_breaks(tx, account_id))
-            fills = trades.fills(tx, account_id, traded_in=session)
-            rejects = orders.rejects_in_a_row(tx)
-            known_refs = orders.refs_since(tx, self._broker.opened_at)
+        standing, moving = self._own_books(session, book)
         held_back = self._latch.open(session)
         views = {order.ref: order.view for order in book.orders.values()}
         frozen = {o.intent["symbol"] for o in book.orders.values() if o.view.state is State.UNKNOWN}
@@ -100,8 +111,8 @@ class Reviewer:
         state = RiskState(
             account=account_id,
             equity=account.value.equity if isinstance(account, Known) else None,
-            equity_at_start=start,
-            peak_equity=peak,
+            equity_at_start=standing.equity_at_start,
+            peak_equity=standing.peak,
             cash=account.value.cash if isinstance(account, Known) else None,
             positions={p.symbol: p.quantity for p in held.value}
             if isinstance(held, Known)
@@ -127,17 +138,52 @@ class Reviewer:
             plan_target=None,
             tripped=held_back.tripped,
             acknowledged=held_back.acknowledged,
-            worst_trade_loss=worst_realised_loss(fills, session),
-            rejects_in_a_row=rejects,
+            worst_trade_loss=moving.worst_trade_loss,
+            rejects_in_a_row=moving.rejects_in_a_row,
             unknown_orders=sum(view.state is State.UNKNOWN for view in views.values()),
             data_age_sessions=data_age_sessions,
             orders_last_minute=0,
             agent_paused=self._control.agent_paused,
             kill_switch=self._control.kill_switch,
-            known_refs=known_refs | frozenset(views),
-            frozen=unexplained | frozen,
+            known_refs=standing.known_refs | frozenset(views),
+            frozen=standing.frozen | frozen,
         )
         self._state = self._latch.hold(state, session)
+
+    def _own_books(self, session: date, book: OrderBook) -> tuple[_Standing, _Moving]:
+        """What the ledger says. While it is held nobody else writes to it, and what this run has
+        not changed since the last look is not asked for again."""
+        held = self._ledger.held
+        standing, moving = (self._standing, self._moving) if held is not None else (None, None)
+        if standing and moving and standing[0] is held and moving[0] == (held, book.changes):
+            return standing[1], moving[1]
+        account_id = self._broker.account_id
+        with self._ledger.transaction() as tx:
+            if not standing or standing[0] is not held:
+                before = accounts.snapshot_before(tx, account_id, session)
+                start, peak = None, None
+                if before:
+                    flows = accounts.cash_flows(tx, account_id, before["session"])
+                    start, peak = accounts.after_flows(before, flows)
+                standing = (
+                    held,
+                    _Standing(
+                        equity_at_start=start,
+                        peak=peak,
+                        frozen=frozen_by_breaks(accounts.open_breaks(tx, account_id)),
+                        known_refs=orders.refs_since(tx, self._broker.opened_at),
+                    ),
+                )
+            fills = trades.fills(tx, account_id, traded_in=session)
+            moving = (
+                (held, book.changes),
+                _Moving(
+                    worst_trade_loss=worst_realised_loss(fills, session),
+                    rejects_in_a_row=orders.rejects_in_a_row(tx),
+                ),
+            )
+        self._standing, self._moving = standing, moving
+        return standing[1], moving[1]
 
     def room(self, order: OrderRequest) -> int:
         """How many shares of a buy the cash and the position limit leave room for."""
