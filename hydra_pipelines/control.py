@@ -13,7 +13,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,7 +97,7 @@ class Control:
 
     def __init__(self, path: Path):
         self.path = path
-        self._kept = KeptConnection(path, self._open)
+        self._kept: KeptConnection | None = None
 
     @property
     def kill_switch(self) -> bool:
@@ -244,11 +244,31 @@ class Control:
             connection.execute("COMMIT")
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """A connection, kept for the next time: the kill switch is asked for all the time."""
+    def kept_open(self) -> Iterator[None]:
+        """Within the block one connection is kept: the kill switch is asked for all the time.
+
+        For whoever holds the connection to the broker: who moves the store away, as a restore
+        does, has that first. SQLite must not have a file open that is moved.
+        """
+        if self._kept is not None:
+            yield
+            return
+        kept = self._kept = KeptConnection(self.path, self._open)
         try:
-            with self._kept.use() as connection:
-                yield connection
+            yield
+        finally:
+            self._kept = None
+            kept.drop()
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._kept is not None:
+                with self._kept.use() as connection:
+                    yield connection
+            else:
+                with closing(self._open()) as connection:
+                    yield connection
         except (sqlite3.Error, OSError) as error:
             raise ControlError(
                 f"control store {self.path} can't be used ({error}): nothing is traded without it"

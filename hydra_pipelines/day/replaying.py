@@ -224,7 +224,7 @@ def _run(desk: Desk, run_id: str, judge: Judge, say: Say, session: date) -> Repl
 def _in_hand(desk: Desk) -> Iterator[None]:
     """What the steps would each take and give back, in the order of `champions.moving`. The
     broker's lock goes before all of them, see `trading.at_work`."""
-    with moving(desk), desk.ledger.session():
+    with moving(desk), desk.ledger.session(), desk.control.kept_open():
         yield
 
 

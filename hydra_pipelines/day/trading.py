@@ -117,6 +117,7 @@ def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[Orde
         desk.broker() as broker,
         watch.at_work(broker),
         exclusive(lock, timeout_s, "the execution of orders"),
+        desk.control.kept_open(),
     ):
         try:
             with desk.ledger_for_step():
