@@ -40,7 +40,13 @@ STORY: Mapping[str, tuple[str, set[str]]] = {
     "account": ("execution", {"positions"}),
     "slippage_reconciliation": ("monitoring", {"executions"}),
     "performance": ("monitoring", {"account"}),
+    "drift_report": ("monitoring", {"features", "champion_models", "predictions"}),
+    "model_watches": ("agent", {"features", "champion_models"}),
+    "diagnosis": ("agent", {"drift_report", "model_watches"}),
+    "experiments": ("agent", {"diagnosis"}),
+    "healing_cycle": ("agent", {"experiments"}),
 }
+AGENT = {"model_watches", "diagnosis", "experiments", "healing_cycle"}
 
 
 def after(asset: str) -> set[str]:
@@ -70,10 +76,12 @@ CHECKS = {
     ("slippage_reconciliation", "model_calibrated"): False,
     ("slippage_reconciliation", "fills_as_predicted"): False,
     ("performance", "pnl_identity"): False,
+    ("drift_report", "every_model_checked"): False,
+    ("drift_report", "models_as_trained"): False,
 }
 RESEARCH = {"bars", "universe", "features", "champion_models", "predictions"}
 DECIDED = RESEARCH | {"signals", "order_plan"}
-WORKED = set(STORY) - DECIDED - {"trained_models"}
+WORKED = set(STORY) - DECIDED - AGENT - {"trained_models", "drift_report"}
 JOBS = {
     "daily_cycle": DECIDED | WORKED,
     "predict": RESEARCH,
@@ -82,6 +90,8 @@ JOBS = {
     "reconcile": WORKED,
     "sync_positions": after("positions"),
     "train": {"bars", "features", "trained_models"},
+    "drift_check": {"drift_report"},
+    "self_heal": AGENT,
 }
 AT_THE_BROKER = {"daily_cycle", "plan", "execute", "reconcile", "sync_positions"}
 HEAVY = {
