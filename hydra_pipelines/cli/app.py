@@ -22,6 +22,7 @@ from hydra_pipelines.cli import (
     halt,
     models,
     orders,
+    paper,
     paper_gate,
     paper_trade,
     positions,
@@ -82,4 +83,5 @@ app.command("instance")(worker.instance)
 app.add_typer(agent.app, name="agent")
 app.add_typer(paper_trade.app, name="paper-trade")
 app.add_typer(data.app, name="data")
+app.add_typer(paper.app, name="paper")
 app.add_typer(data.features_app, name="features")

@@ -99,7 +99,7 @@ def restore(desk: Desk, archive: Path, actor: str) -> Restored:
         exclusive(settings.ledger_path.with_suffix(".lock"), _PATIENCE_S, "the ledger"),
         _extracted(archive, manifest, settings.data_path) as stage,
     ):
-        _end_venue(desk)
+        end_venue(desk)
         stops = _what_stops(settings.control_path)
         aside = _move_aside(desk, manifest)
         notes = _put_in_place(desk, stage, manifest)
@@ -163,7 +163,7 @@ def _places(desk: Desk, manifest: Manifest) -> dict[str, Path]:
     return places
 
 
-def _end_venue(desk: Desk) -> None:
+def end_venue(desk: Desk) -> None:
     from hydra_pipelines.paper_gateway.control import GatewayControl
     from hydra_pipelines.paper_gateway.launch import find_running
 
