@@ -74,7 +74,7 @@ def sync_positions(
         with desk.ledger.transaction() as tx:
             reply = Reply(account, positions, executions, as_of)
             found = explain(desk, tx, reply, book, correction, run_id)
-            rows = live_positions(account, positions, fold_fills(trades.fills(tx, account.account)))
+            rows = live_positions(account, positions, fold_fills(trades.open_fills(tx, account.account)))
             accounts.replace_positions(tx, account.account, as_of, rows)
             curve_row = _record_account(tx, account, as_of)
             open_ones = [b for b in found if not b.explained]

@@ -154,7 +154,7 @@ def _traded(tx: Transaction, account: str) -> set[str]:
 
 def _differences(tx: Transaction, reply: Reply) -> list[Break]:
     account = reply.account.account
-    lots = fold_fills(trades.fills(tx, account))
+    lots = fold_fills(trades.open_fills(tx, account))
     return find_breaks(reply.positions, lots, reply.account.cash, accounts.cash(tx, account))
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from hydra_pipelines.day.champions import ModelState, StrategyModel, look_at_registry, word_of
+from hydra_pipelines.day.champions import (
+    ModelState,
+    StrategyModel,
+    Word,
+    look_at_registry,
+    words_of,
+)
 from hydra_pipelines.day.session import is_frozen
 from hydra_pipelines.day.spreading import feature_shards
 from hydra_pipelines.day.supply import FEATURES, PREDICTIONS, PRICES, Supply, age
@@ -157,9 +163,11 @@ def _predict(
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
     failures: dict[str, str] = {}
     left_out: dict[str, tuple[str, ...]] = {}
+    with desk.ledger.transaction() as tx:
+        words = words_of(tx, [spec.id for spec in desk.strategies])
     for spec in desk.strategies:
         try:
-            ref, recorded = _named_by_history(desk, models[spec.id])
+            ref, recorded = _named_by_history(desk, models[spec.id], words[spec.id])
             model = desk.registry.load_inference(ref, recorded)
             made = predict(
                 model,
@@ -226,12 +234,10 @@ def _predicted(
     return Supply(PREDICTIONS, count, age(desk.calendar, last, session))
 
 
-def _named_by_history(desk: Desk, model: StrategyModel) -> tuple[ChampionRef, str]:
+def _named_by_history(desk: Desk, model: StrategyModel, word: Word) -> tuple[ChampionRef, str]:
     """The version that trades, and the recorded hash of its arrays. Raises RegistryError."""
     from hydra_pipelines.models.registry import NoChampion
 
-    with desk.ledger.transaction() as tx:
-        word = word_of(tx, model.strategy_id)
     moved = word.champion != model.champion and model.state is not ModelState.REGISTRY_DOWN
     if moved and word.champion is not None and word.champion in word.hashes:
         # Since we looked.

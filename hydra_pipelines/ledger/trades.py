@@ -62,7 +62,8 @@ def set_commissions(tx: Transaction, commissions: Mapping[str, Decimal]) -> None
 def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[dict[str, Any]]:
     """All fills of an account in the order they happened: what positions are folded from.
 
-    traded_in: only of the symbols that were traded in that session, with all their history.
+    traded_in: only of the symbols that were traded in that session, each from when it was last
+    not held before that session.
 
     With them come changes of the shares held without a trade, as rows of the same columns: `kind`
     is then `split`, `symbol_change` or `accepted` (NULL for a fill), price 0 where the cost stays
@@ -73,9 +74,22 @@ def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[di
     # With a changed name the history is under another: then all of it.
     renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
     return rows.query(
-        f"SELECT * FROM ({_FILLS.format(shares='', joins='')}) WHERE symbol IN (SELECT symbol FROM "
-        f"executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) {_IN_ORDER}",
+        f"SELECT * EXCLUDE (n, held) FROM ({_HELD}) WHERE symbol IN (SELECT symbol FROM "
+        f"executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) "
+        f"QUALIFY EXISTS ({renamed}) OR n > coalesce(max(n) FILTER (WHERE held = 0 AND "
+        f"session < $2) OVER (PARTITION BY symbol), 0) {_IN_ORDER}",
         [account, traded_in],
+    )
+
+
+def open_fills(rows: Rows, account: str) -> list[dict[str, Any]]:
+    """Of `fills` those that positions held now are folded from: each symbol's since it was last
+    not held. Where a name has changed, all of them."""
+    renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
+    return rows.query(
+        f"SELECT * EXCLUDE (n, held) FROM ({_HELD}) QUALIFY EXISTS ({renamed}) OR n > "
+        f"coalesce(max(n) FILTER (WHERE held = 0) OVER (PARTITION BY symbol), 0) {_IN_ORDER}",
+        [account],
     )
 
 
@@ -114,6 +128,12 @@ _FILLS = """
     ORDER BY executed_at, from_symbol NULLS FIRST, exec_key
 """
 _IN_ORDER = "ORDER BY executed_at, from_symbol NULLS FIRST, exec_key"
+_HELD = f"""
+    SELECT *, row_number() OVER history AS n,
+           sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) OVER history AS held
+    FROM ({_FILLS.format(shares="", joins="")})
+    WINDOW history AS (PARTITION BY symbol {_IN_ORDER} ROWS UNBOUNDED PRECEDING)
+"""
 
 
 def foreign_fills(rows: Rows, account: str) -> list[dict[str, Any]]:
