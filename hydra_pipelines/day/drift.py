@@ -36,9 +36,13 @@ class DriftError(RuntimeError):
 
 @dataclass(frozen=True)
 class DriftRun:
-    """One run as stored. status: `drift_detected`, `ok`, or `no_models` where no model could be
-    judged, for want of one or of data. models, checks: rows of `drift_models` and `drift_checks`. failures: strategy -> why it was not checked, or not rolled
-    back. repeated: the same was found for the session before, and stands."""
+    """One run as stored.
+
+    status: `drift_detected`, `ok`, or `no_models` where no model could be judged, for want of one
+    or of data. models, checks: rows of `drift_models` and `drift_checks`. failures: strategy -> why
+    it was not checked, or not rolled back. rollbacks: strategy -> the version it was set back to.
+    repeated: the same was found for the session before, and stands.
+    """
 
     run_no: int
     session: date
@@ -86,7 +90,9 @@ def check_drift(
     desk_checks: Sequence[Check] = ()
     if champions:
         market = Market.read(desk, session)
-        share = desk.settings.monitoring.false_alarms / (2 * len(champions))
+        # For each of the two joint statistics. Models of one desk see the same market and alarm
+        # together, so their number is not corrected for.
+        share = desk.settings.monitoring.false_alarms / 2
         for model in champions:
             try:
                 found[model.strategy_id] = model, observe(desk, market, model, share)

@@ -18,7 +18,7 @@ class MonitoringSettings(Section):
     """With fewer predictions in the last `recent_sessions` a model is not judged at all."""
     recent_sessions: Annotated[int, Field(ge=1)] = 7
     false_alarms: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    """Share of the months in which, with nothing changed, any run may say `drift_detected`."""
+    """Share of the months in which a model may be said to have drifted with nothing changed."""
     auto_rollback: bool = False
     """Whether a model that drifted is set back to the version under the alias `previous`; once,
     and again only after another promotion."""
