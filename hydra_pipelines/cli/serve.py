@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hydra_pipelines.cli.output import REFUSED, fail, readable_errors, say
+from hydra_pipelines.cli.output import REFUSED, USAGE, fail, readable_errors, say
+
+if TYPE_CHECKING:
+    from hydra_pipelines.settings import Settings
 
 
 def serve(
@@ -31,9 +35,10 @@ def serve(
     from hydra_pipelines.dashboard.serving import serve as serving
     from hydra_pipelines.settings import load_settings
 
-    with readable_errors():
+    with readable_errors(), ExitStack() as around:
         settings = load_settings()
         s = settings.dashboard
+        _start_runner(settings, around)
         try:
             serving(
                 settings,
@@ -45,3 +50,18 @@ def serve(
             )
         except ServeRefused as error:
             fail(str(error), REFUSED)
+
+
+def _start_runner(settings: Settings, around: ExitStack) -> None:
+    """Dagster's processes beside it, where HYDRA_START_RUNNER says so."""
+    from hydra_pipelines.operations import runner
+
+    try:
+        if not runner.is_wanted():
+            return
+    except ValueError as error:
+        fail(str(error), USAGE)
+    from hydra_pipelines.desk import Desk
+
+    settings.data_path.mkdir(parents=True, exist_ok=True)
+    around.enter_context(runner.beside(Desk(settings), say))

@@ -58,7 +58,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] | None = None
     ends_by: signal.Signals = signal.SIGTERM
-    patience_s: float = 4.0
+    patience_s: float = 6.0
 
 
 @dataclass(frozen=True)

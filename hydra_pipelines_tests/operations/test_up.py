@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from hydra_pipelines.components import Health
-from hydra_pipelines_tests.desks import REFUSED
+from hydra_pipelines_tests.desks import HYDRA, REFUSED, USAGE
 from hydra_pipelines_tests.operations.upped import (
     QUICK_TO_TRAIN,
     Upped,
@@ -81,6 +82,29 @@ def test_an_address_that_others_reach_needs_a_token(upped: Upped) -> None:
     assert open_to_all.returncode == REFUSED and "--token-file" in open_to_all.stderr
     taken = upped.hydra.run("up", "--port", str(urlsplit(upped.url).port))
     assert taken.returncode == REFUSED and "choose another port with --port" in taken.stderr
+
+
+def test_a_dashboard_of_its_own_serves_though_its_runner_finds_the_desk_up(upped: Upped) -> None:
+    asked = {"HYDRA_START_RUNNER": "true", "HYDRA_UP__PORT": "0"}
+    process = subprocess.Popen(
+        [*HYDRA, "serve", "--port", "0"],
+        env={**upped.hydra.environment, **asked},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = ""
+    try:
+        assert process.stderr is not None
+        while "Dashboard on" not in said or "were not started" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        assert "is up already" in said and upped.url in said
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    wrong = upped.hydra.run("serve", HYDRA_START_RUNNER="perhaps")
+    assert wrong.returncode == USAGE and "HYDRA_START_RUNNER is 'perhaps'" in wrong.stderr
 
 
 @pytest.mark.parametrize(
