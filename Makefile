@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint-deploy   other people'\''s linters on deploy/, fetched for it'
 	@echo 'make scale-test    PostgreSQL, Redis and Celery workers, which are killed at several places'
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
+	@echo 'make replay-check  twenty sessions by replay and by daily runs: the same history, row for row'
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style, format and types'
@@ -58,6 +59,10 @@ lint-deploy: env
 
 scale-test: env
 	@FULL_SCALE=1 .venv/bin/python -m pytest hydra_pipelines_tests/scale
+
+replay-check: env
+	@FULL_REPLAY=1 .venv/bin/python -m pytest \
+	    hydra_pipelines_tests/scenarios/test_replay.py
 
 crash-matrix: env
 	@.venv/bin/python -m hydra_pipelines_tests.scenarios.crashes.matrix $(CRASH)
