@@ -25,7 +25,7 @@ from hydra_pipelines.monitoring.paper_facts import (
     SignOff,
     Venue,
 )
-from hydra_pipelines.monitoring.paper_gate import REGULAR, PaperGate, evaluate
+from hydra_pipelines.monitoring.paper_gate import DECISIVE, REGULAR, PaperGate, evaluate
 from hydra_pipelines.monitoring.reconciliation import comparable
 from hydra_pipelines.monitoring.slippage_evidence import SlippageEvidence, judge
 from hydra_pipelines.sessions import Calendar
@@ -173,6 +173,12 @@ def _deeds(rows: Rows, account: str, since: datetime) -> list[Deed]:
         elif what not in (AuditEvent.BREAKER_RESET, AuditEvent.AGENT_PAUSED):
             continue
         found.append(Deed(what, row["actor"].removeprefix("user:"), at=row["occurred_at"]))
+    found += [
+        Deed(f"{row['details']['setting']} changed", "settings", at=row["occurred_at"])
+        for row in paper.events(rows, AuditEvent.SETTING_CHANGED, since)
+        if row["details"].get("noticed")
+        and str(row["details"].get("setting")).partition(".")[0] in DECISIVE
+    ]
     found += [
         Deed(f"{row['fills']} fills not ordered here", "somebody", execution_session=row["session"])
         for row in paper.foreign_sessions(rows, account)

@@ -12,10 +12,11 @@ What counts, and what does not:
   or a manual intervention. Four weeks are four weeks in a row, and the last ones.
 - **Manual intervention** is what a person did to make the desk stop or go on, or to change its
   orders or its books: halt and resume, pausing the agent and letting it go on, resetting a breaker,
-  resolving an order, correcting the books, orders placed past the desk. An act of a person that is
-  not known here counts too. Not an intervention are the acts of `REGULAR`, promotions and rollbacks
-  of models (a person decides on those by design), calibrating the predictor, starting a cycle, and
-  drills. It belongs to the session begun last before it.
+  resolving an order, correcting the books, orders placed past the desk, and changing a setting of
+  the sections `DECISIVE`. An act of a person that is not known here counts too. Not an intervention
+  are the acts of `REGULAR`, promotions and rollbacks of models (a person decides on those by
+  design), calibrating the predictor, starting a cycle, and drills. It belongs to the session begun
+  last before it.
 - **What is seen once** (a healing cycle, a breaker, a reconnect) counts since the desk's first
   session at the venue, at most `evidence_days` before its last one. A drill is looked at as its
   latest run: one that failed speaks against the condition until it passes.
@@ -64,6 +65,8 @@ REGULAR = frozenset(
     }
 )
 """Manual actions, by their names in the audit trail, that leave trading alone."""
+DECISIVE = ("risk", "plan", "execution", "slippage", "strategies")
+"""Sections of the settings that decide what is traded, how much of it, and how."""
 
 
 @dataclass(frozen=True)

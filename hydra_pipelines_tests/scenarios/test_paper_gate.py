@@ -25,7 +25,7 @@ from hydra_pipelines.day.connections import RESTORED
 from hydra_pipelines.day.drills.rig import TradingRig
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.guard import GuardRefused
-from hydra_pipelines.ledger import experiments, orders
+from hydra_pipelines.ledger import audit, experiments, orders
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import REFUSED, USAGE, CommandLine
 from hydra_pipelines_tests.scenarios.days import truth
@@ -165,6 +165,17 @@ def test_what_the_desk_does_by_itself_does_not(desk: Desk) -> None:
     desk.control.note("component_deregistered", WHO, {"component": "x"})
     by_hand(desk)
     assert day.paper_gate(desk).passed
+
+
+def test_a_setting_that_decides_what_is_traded_begins_the_count_anew(desk: Desk) -> None:
+    """As the first run with the changed settings writes it down; others leave it alone."""
+    for setting, sessions in (("broker.port", SESSIONS), ("risk.daily_loss", 0)):
+        with desk.ledger.transaction() as tx:
+            change = {"setting": setting, "before": 1, "after": 2, "noticed": True}
+            audit.log(tx, audit.AuditEvent.SETTING_CHANGED, change)
+        desk.ledger.publish()
+        assert api.paper_gate(desk)["sessions"] == sessions
+    assert "risk.daily_loss changed" in day.paper_gate(desk).count.broken_by
 
 
 def test_a_session_that_is_missing(desk: Desk) -> None:

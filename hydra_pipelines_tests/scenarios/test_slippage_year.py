@@ -14,6 +14,7 @@ from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.ledger import calibrations
 from hydra_pipelines.monitoring.reconciliation import SlippageReport, comparable, line
+from hydra_pipelines.monitoring.slippage_evidence import judge
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.scenarios.year import FULL, Year
 
@@ -92,3 +93,16 @@ def test_the_journals_slippage_is_that_of_its_prices(desk: Desk) -> None:
         assert against_order <= 0, "no fill beyond its limit"
         paid += float(sign * (row["price"] - row["arrival_price"]) * row["quantity"])
     assert line("all", fills).actual_usd == pytest.approx(paid, abs=0.01)
+
+
+def test_what_the_paper_gate_asks_can_be_shown_and_the_journals_figure_can_not(desk: Desk) -> None:
+    """The figures of docs/paper-trading.md: no predictor could show the correlation asked for."""
+    orders = report(desk).fills.by_order()
+    before = judge(orders.predicted, orders.shortfall, orders.session)
+    assert before.attainable < 0.3 and before.figure.correlation < 0.3
+    assert not before.contradicted and not before.correlation_fails
+    assert not before.level_holds, "the settings' own predictor is too low"
+    day.calibrate_slippage(desk, **WHO)
+    after = judge(orders.repredicted(report(desk).model), orders.shortfall, orders.session)
+    assert after.holds and not after.figure.is_model_calibrated
+    assert after.level.half_width < 0.25
