@@ -30,7 +30,7 @@ from hydra_pipelines.api.journal import (
 )
 from hydra_pipelines.api.monitoring import drift, drift_history, session_scores
 from hydra_pipelines.api.paper import paper_gate
-from hydra_pipelines.api.pulse import pulse
+from hydra_pipelines.api.pulse import controls, pulse
 from hydra_pipelines.api.rows import Row, frame
 from hydra_pipelines.api.stores import stores
 from hydra_pipelines.api.tracing import trace_fill
@@ -49,6 +49,7 @@ __all__ = [
     "agent",
     "audit_events",
     "carried_journal",
+    "controls",
     "curve_markers",
     "drift",
     "drift_history",

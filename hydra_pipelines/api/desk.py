@@ -141,15 +141,15 @@ def risk(desk: Desk, denials: int = 10) -> Row:
         "account": account,
         "limits": [vars(use) for use in limit_uses(desk.risk_limits, known)],
         "breakers": [vars(view) for view in views],
-        "kill_switch": _switch(control, known.kill_switch, "kill_switch_on"),
-        "agent_paused": _switch(control, known.agent_paused, "agent_paused"),
+        "kill_switch": switch(control, known.kill_switch, "kill_switch_on"),
+        "agent_paused": switch(control, known.agent_paused, "agent_paused"),
         "denials": denied,
         "alert_channels": desk.alerts.channels,
         "alerts": [vars(alert) for alert in desk.alerts.recent()],
     }
 
 
-def _switch(control: Control, on: bool, event: str) -> Row:
+def switch(control: Control, on: bool, event: str) -> Row:
     """A switch, and of the journal who turned it on, when and why."""
     entry = control.last(event) if on else None
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hydra_pipelines.api.desk import switch
 from hydra_pipelines.api.rows import Row
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.store import LedgerError
@@ -42,3 +43,17 @@ def pulse(desk: Desk) -> Row:
     except LedgerError as error:
         out["why"] = str(error)
     return out
+
+
+def controls(desk: Desk) -> Row:
+    """The two switches, each with who turned it on, since when and why; and the alert channels.
+
+    Raises ControlError.
+    """
+    control = desk.control
+    return {
+        "kill_switch": switch(control, control.kill_switch, "kill_switch_on"),
+        "agent_paused": switch(control, control.agent_paused, "agent_paused"),
+        "alert_channels": desk.alerts.channels,
+        "alerts": [vars(alert) for alert in desk.alerts.recent()],
+    }

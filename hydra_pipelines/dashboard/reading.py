@@ -1,8 +1,9 @@
 """What pages read: through `hydra_pipelines.api`, kept until the stores change, and never an error.
 
-A value is made once for a state of the stores, however many ask for it. One that takes long is not
-waited for when there is an older one: pages say of when it is. Whatever can't be read is told as a
-sentence in its place, so that one broken store leaves the rest of a page as it is.
+A value is made once for a state of the stores, however many ask for it. A figure that takes long to
+make (`figure`) is not waited for when there is an older one: pages say of when it is. Whatever
+can't be read is told as a sentence in its place, so that one broken store leaves the rest of a page
+as it is.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from hydra_pipelines.settings import Settings, SettingsError
 
 T = TypeVar("T")
 PATIENCE_S = 0.06
-"""So long a page waits for a new value when it has an older one."""
+"""So long a page waits for a new figure when it has an older one."""
 SLOW_S = 0.03
-"""A value that took longer is slow: it is not waited for, and"""
-REST = 15
-"""made anew at most once in so many times as long as it takes."""
+"""A figure that took longer is not waited for, and"""
+REST = 25
+"""made anew at most once in so many times as long as it takes,"""
+LONGEST_REST_S = 60.0
+"""though after a minute in any case."""
 KEPT = 400
 """Values kept at a time; the one that was asked for longest ago goes first."""
 
@@ -121,16 +124,32 @@ class Readings:
         **named: Hashable,
     ) -> Reading[T]:
         """`what(desk, *arguments, **named)`; never raises. none: why a None is no value."""
+        return self._read(what, arguments, named, none, patience=None)
+
+    def figure(self, what: Callable[..., T], *arguments: Hashable, **named: Hashable) -> Reading[T]:
+        """The same for what may be of some moments ago, since it takes long to make."""
+        return self._read(what, arguments, named, "there is nothing yet", patience=PATIENCE_S)
+
+    def _read(
+        self,
+        what: Callable[..., T],
+        arguments: tuple[Hashable, ...],
+        named: dict[str, Hashable],
+        none: str,
+        patience: float | None,
+    ) -> Reading[T]:
         key = (f"{what.__module__}.{what.__qualname__}", arguments, tuple(sorted(named.items())))
         try:
-            kept, stale = self._get(key, lambda: what(self.desk, *arguments, **named))
+            kept, stale = self._get(key, lambda: what(self.desk, *arguments, **named), patience)
         except Exception as error:
             return Reading(None, why_not(error), datetime.now(UTC), _is_missing(error))
         if kept.value is None:
             return Reading(None, none, kept.at, missing=True)
         return Reading(kept.value, "", kept.at, stale=stale)
 
-    def _get(self, key: Hashable, make: Callable[[], Any]) -> tuple[_Kept, bool]:
+    def _get(
+        self, key: Hashable, make: Callable[[], Any], patience: float | None
+    ) -> tuple[_Kept, bool]:
         state, now = self.state(), time.monotonic()
         with self._guard:
             kept = self._kept.get(key)
@@ -138,7 +157,8 @@ class Readings:
                 kept.asked = now
                 if kept.state == state:
                     return kept, False
-                if kept.cost > SLOW_S and now < kept.made + REST * kept.cost:
+                resting = now < kept.made + min(REST * kept.cost, LONGEST_REST_S)
+                if patience is not None and kept.cost > SLOW_S and resting:
                     return kept, True
             future = self._making.get(key)
             if future is None:
@@ -146,9 +166,9 @@ class Readings:
                 threading.Thread(
                     target=self._make, args=(key, state, make, future), daemon=True
                 ).start()
-        if kept is not None and kept.cost > SLOW_S:
+        if kept is not None and patience is not None and kept.cost > SLOW_S:
             try:
-                return future.result(PATIENCE_S), False
+                return future.result(patience), False
             except NotYet:
                 return kept, True
         return future.result(), False

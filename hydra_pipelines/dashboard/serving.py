@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -102,7 +103,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._served.dash.stopping.set()
-        super().handle_exit(sig, frame)
+        # Not kept as uvicorn would, which raises it again at the end: there is more to end here.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _names(settings: Settings) -> tuple[str, ...]:

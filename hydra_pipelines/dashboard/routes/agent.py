@@ -198,7 +198,7 @@ def drift(request: Request, strategy: Text = None, detector: Text = None) -> Res
         if (strategy is None or check["strategy_id"] == strategy)
         and (detector is None or check["detector"] == detector)
     ]
-    history = read(api.drift_history, sessions=60) if latest else None
+    history = dash.readings.figure(api.drift_history, sessions=60) if latest else None
     return dash.page(
         request,
         "drift.html",

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import HTTPException, Query, Request
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from hydra_pipelines.dashboard.reading import Reading
 
@@ -26,9 +26,11 @@ def _nothing(given: Any) -> Any:
     return None if given == "" else given
 
 
-Text = Annotated[str | None, BeforeValidator(_nothing), Query(max_length=200)]
+_Short = Annotated[str, Field(max_length=200)]
+_Positive = Annotated[int, Field(ge=1)]
+Text = Annotated[_Short | None, BeforeValidator(_nothing), Query()]
 Day = Annotated[date | None, BeforeValidator(_nothing), Query()]
-Number = Annotated[int | None, BeforeValidator(_nothing), Query(ge=1)]
+Number = Annotated[_Positive | None, BeforeValidator(_nothing), Query()]
 
 
 def reading_or_404(reading: Reading[Any], what: str) -> Any:

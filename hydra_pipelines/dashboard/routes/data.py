@@ -72,11 +72,14 @@ def equity(request: Request) -> Response:
     `curve`: session, equity, drawdown (share of the peak). `signals`: session, growth (of 1).
     `markers`: session, kind, text.
     """
-    read = dash_of(request).readings.read
-    curve = read(api.equity_curve)
+    dash = dash_of(request)
+    curve = dash.readings.read(api.equity_curve)
     if curve.value is None:
         return _answer(curve)
-    signals, markers = read(api.signal_curve), read(api.curve_markers)
+    signals, markers = (
+        dash.readings.figure(api.signal_curve),
+        dash.readings.figure(api.curve_markers),
+    )
     data = {
         "curve": [
             {key: row[key] for key in ("session", "equity", "drawdown", "daily_pnl")}
@@ -110,7 +113,7 @@ def risk(request: Request) -> Response:
 @router.get("/api/v1/reconciliation")
 def reconciliation(request: Request) -> Response:
     """Predicted against actual slippage over the window of the settings."""
-    return _answer(dash_of(request).readings.read(api.reconciliation))
+    return _answer(dash_of(request).readings.figure(api.reconciliation))
 
 
 @router.get("/api/v1/audit")

@@ -33,7 +33,9 @@ def overview(request: Request) -> Response:
         activity=activity,
         activity_table=tables.activity(activity.value or ()),
         curve=curve,
-        curve_table=_curve_table(curve.value or [], read(api.curve_markers).value or []),
+        curve_table=_curve_table(
+            curve.value or [], dash.readings.figure(api.curve_markers).value or []
+        ),
         schedule=dash.settings.schedule,
     )
 

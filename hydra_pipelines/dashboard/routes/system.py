@@ -24,9 +24,10 @@ PACKAGES = ("hydra-pipelines", "dagster", "mlflow", "duckdb", "pandas", "numpy",
 def system(request: Request) -> Response:
     dash = dash_of(request)
     read = dash.readings.read
-    risk = read(api.risk, 10)
+    risk = dash.readings.figure(api.risk, 10)
+    controls = read(api.controls)
     stores = read(api.stores)
-    gate = read(api.paper_gate)
+    gate = dash.readings.figure(api.paper_gate)
     value = risk.value or {}
     return dash.page(
         request,
@@ -34,12 +35,13 @@ def system(request: Request) -> Response:
         title="System",
         settings=dash.settings,
         risk=risk,
+        controls=controls,
         stores=stores,
         stores_table=_stores(stores.value or []),
         limits_table=_limits(value.get("limits", [])),
         breakers_table=_breakers(value.get("breakers", [])),
         denials_table=_denials(value.get("denials", [])),
-        alerts_table=_alerts(value.get("alerts", [])),
+        alerts_table=_alerts((controls.value or {}).get("alerts", [])),
         versions_table=_versions(),
         gateway=_gateway(dash.readings),
         gate=gate,

@@ -22,7 +22,7 @@ def positions(request: Request, session: Day = None, months: Number = None) -> R
     read = dash.readings.read
     held = read(api.positions)
     breaks = read(api.position_breaks)
-    days = read(api.fill_days, 760)
+    days = dash.readings.figure(api.fill_days, 760)
     chosen = read(api.fill_page, api.FillFilter(session=session), 1, 200) if session else None
     shown = min(months or MONTHS, 36)
     return dash.page(
@@ -120,8 +120,8 @@ def fills(
     )
     found = read(api.fill_page, wanted, page or 1, PAGE)
     filtered = wanted != api.FillFilter()
-    points = read(api.slippage_points, dash.settings.dashboard.drawn_fills)
-    bias = read(api.slippage_bias, 120)
+    points = dash.readings.figure(api.slippage_points, dash.settings.dashboard.drawn_fills)
+    bias = dash.readings.figure(api.slippage_bias, 120)
     empty = (
         "No fills fit. Take a filter away."
         if filtered
@@ -135,7 +135,7 @@ def fills(
         wanted=wanted,
         filtered=filtered,
         fills_table=tables.fills(found.value["rows"] if found.value else (), empty),
-        report=read(api.reconciliation),
+        report=dash.readings.figure(api.reconciliation),
         points=points,
         scatter=drawing.scatter(points.value) if points.value else "",
         points_table=_points(points.value or []),

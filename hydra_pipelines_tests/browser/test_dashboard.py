@@ -1,0 +1,104 @@
+"""Every page of the dashboard in Chromium, on every state of the stores, in light and dark, wide
+and narrow: nothing scrolls sideways, is cut off, breaks the content policy or an axe rule.
+
+The suite looks at each page in two of the four views; `make dashboard` at all, on a year of fills.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_pipelines_tests.browser.chromium import NEEDED, Watched, browser
+from hydra_pipelines_tests.conftest import TradedDesk
+from hydra_pipelines_tests.dashboard import stores
+from hydra_pipelines_tests.dashboard.served import PAGES, Client, dashboard
+
+FULL = bool(os.environ.get("FULL_DASHBOARD"))
+ALL_VIEWS = [("light", 1280), ("dark", 1280), ("dark", 375), ("light", 375)]
+VIEWS = ALL_VIEWS if FULL else [("light", 1280), ("dark", 375)]
+STATES = ("nothing", "empty", "traded", "old", "written")
+
+pytestmark = NEEDED
+
+
+@pytest.fixture(scope="module")
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The folder of a traded desk: of a year where all is looked at, else of a session."""
+    if FULL:
+        year = request.getfixturevalue("year")
+        yield year.desk.settings.data_path
+    else:
+        traded: TradedDesk = request.getfixturevalue("traded_desk")
+        yield traded.hydra.folder
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Any]:
+    with browser() as opened:
+        yield opened.new_context(timezone_id="Europe/Berlin", reduced_motion="reduce")
+
+
+@pytest.fixture(params=STATES, scope="module")
+def client(
+    request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """A dashboard on stores in a state."""
+    folder = tmp_path_factory.mktemp(request.param) / "desk"
+    failed: list[Exception] = []
+    with ExitStack() as stack:
+        if request.param == "empty":
+            stores.empty(folder)
+        elif request.param != "nothing":
+            stores.copy_of(made, folder)
+        if request.param == "old":
+            stores.aged(folder)
+        if request.param == "written":
+            failed = stack.enter_context(stores.being_written(folder))
+        yield stack.enter_context(dashboard(folder))
+    # A page that is looked at holds nothing that a run needs.
+    assert failed == []
+
+
+def pages_of(client: Client) -> list[str]:
+    """All pages, and one of each kind that is about one thing."""
+    found = [*PAGES, "/confirm/halt", "/confirm/sync-positions", "/nothing-here"]
+    for page, pattern in (
+        ("/fills", r'href="(/audit/fills/[^"]+)"'),
+        ("/fills", r'href="(/orders/[^"?]+)"'),
+        ("/models", r'href="(/models/[^"?]+)"'),
+        ("/positions", r'href="(/positions\?session=[^"]+)"'),
+        ("/workflows", r'href="(/workflows/[^"?]+)"'),
+    ):
+        match = re.search(pattern, client.get(page).text)
+        found += [match.group(1)] if match else []
+    return found
+
+
+def test_every_page_is_sound_in_every_view(client: Client, window: Any) -> None:
+    watched = Watched(window.new_page())
+    bad: dict[tuple[str, str, int], list[str]] = {}
+    try:
+        for path in pages_of(client):
+            watched.wrong.clear()
+            if path == "/nothing-here":
+                # Its 404 is told by the browser as an error, rightly.
+                watched.page.goto(client.url + path)
+                watched.wrong.clear()
+            else:
+                watched.go(client.url + path)
+            for scheme, width in VIEWS:
+                found = watched.look(scheme, width)
+                if found:
+                    bad[path, scheme, width] = found
+    finally:
+        watched.page.close()
+    assert bad == {}
