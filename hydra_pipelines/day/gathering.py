@@ -30,7 +30,7 @@ def observe(desk: Desk, session: date, run_id: str) -> Observed:
     """Gather and diagnose. Where the session's drift was not checked yet, it is now.
 
     On damaged data nothing is checked: every detector would look through it. Raises LedgerError,
-    and what the drift check raises.
+    and whatever the drift check raises.
     """
     names = [spec.id for spec in desk.strategies]
     flaws = flaws_of(desk, session)
@@ -45,6 +45,8 @@ def flaws_of(desk: Desk, session: date) -> tuple[Flaw, ...]:
 
     Their universe is what was traded the session before.
     """
+    import numpy as np
+
     from hydra_pipelines.market.ingest import bar_panel
     from hydra_pipelines.market.lake import LakeMissing
     from hydra_pipelines.market.quality import check_bars
@@ -64,12 +66,13 @@ def flaws_of(desk: Desk, session: date) -> tuple[Flaw, ...]:
         Flaw(f.check, f.severity, f.symbol, f.session, f.detail)
         for f in check_bars(recent, session, desk.calendar, expected, accepted)
     ]
-    if not built.count_through(session) or built.sessions[built.count_through(session) - 1] != (
-        view.sessions[view.count_through(session) - 1] if view.count_through(session) else None
+    there = view.count_through(session)
+    if there and (
+        built.count_through(session) != there
+        or not np.array_equal(built.snapshots[there - 1], view.snapshots[there - 1])
     ):
-        found.append(
-            Flaw("stale", "error", None, session, "the features end before the bars: hydra predict")
-        )
+        why = "the features are not of these bars: hydra predict"
+        found.append(Flaw("stale", "error", None, session, why))
     return tuple(found)
 
 

@@ -1,6 +1,6 @@
 """A healing cycle killed at any boundary: the next one goes on, and nothing is done twice.
 
-`make healing-crashes` kills at every boundary, the suite at some of them.
+`make healing` kills at every boundary, the suite at some of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hydra_pipelines_tests.day.versions import copy_of
 from hydra_pipelines_tests.scenarios.crashes.forks import KILLED
 from hydra_pipelines_tests.scenarios.killed_healing import HealingServer
 
-EVERY = bool(os.environ.get("EVERY_BOUNDARY"))
+EVERY = bool(os.environ.get("HEALING"))
 STEPS = {"auto": 7, "propose": 13}
 """Of the boundaries, the suite kills at every so many."""
 

@@ -101,7 +101,9 @@ def diagnosis(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         _refuse_backfill(context)
         with _errors():
-            found = day.begin_cycle(desk.desk, session_of(context), context.run_id, saying(context))
+            found = day.begin_cycle(
+                desk.desk, session_of(context), context.run.run_id, saying(context)
+            )
         rows = [
             {**d, "strategy": d["strategy_id"] or "the desk", "evidence": "; ".join(d["evidence"])}
             for d in found.diagnoses
