@@ -117,7 +117,7 @@ def status(as_json: Json = False) -> None:
     with readable_errors():
         desk = Desk.open()
         with desk_instance(desk) as instance:
-            for slot in timetable.timetable(desk.settings.schedule):
+            for slot in _slots(desk.settings):
                 found = timetable.next_run(slot, datetime.now(UTC), desk.calendar)
                 rows.append(
                     {
@@ -145,12 +145,24 @@ def status(as_json: Json = False) -> None:
     print_table(rows, columns)
 
 
+def _slots(settings: Settings) -> tuple[Slot, ...]:
+    from hydra_pipelines.day.timetable import timetable
+
+    return timetable(settings.schedule, settings.execution.start)
+
+
 def _time(settings: Settings, hour: int | None, minute: int | None) -> dict[str, str]:
     """The time of day as the settings take it; nothing where none is given."""
     if hour is None and minute is None:
         return {}
     now = settings.schedule.trading
     at = time(now.hour if hour is None else hour, now.minute if minute is None else minute)
+    if at < settings.execution.start:
+        fail(
+            f"{at:%H:%M} is before execution.start, {settings.execution.start:%H:%M}: no order is "
+            "sent before that",
+            USAGE,
+        )
     return {"trading": f"{at:%H:%M}"}
 
 
@@ -230,7 +242,7 @@ def _switched(desk: Desk, on: bool, changed: Mapping[str, Mapping[str, Any]]) ->
     from hydra_pipelines.ledger.audit import AuditEvent
     from hydra_pipelines.sessions import NEW_YORK
 
-    slots = {slot.name: slot for slot in timetable.timetable(desk.settings.schedule)}
+    slots = {slot.name: slot for slot in _slots(desk.settings)}
     slot: Slot = slots["trading"]
     with desk_instance(desk) as instance:
         switched = switch(instance, slot, on)

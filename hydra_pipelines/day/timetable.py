@@ -91,13 +91,16 @@ class Missed:
 Decision = Run | Skip | Missed
 
 
-def timetable(s: ScheduleSettings) -> tuple[Slot, ...]:
-    """Every schedule of the desk, in the order of the day."""
+def timetable(s: ScheduleSettings, start: time) -> tuple[Slot, ...]:
+    """Every schedule of the desk, in the order of the day.
+
+    start: `execution.start`, before which no order is sent, whatever the schedule's own time is.
+    """
     return (
         Slot(
             "trading",
             "execute",
-            s.trading,
+            max(s.trading, start),
             When.MORNING,
             on=False,
             does="The plan of the session before is worked in the open market, then positions and "

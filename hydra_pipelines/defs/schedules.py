@@ -33,7 +33,7 @@ def all_schedules(
     by_name = {job.name: job for job in jobs}
     return [
         _schedule(slot, by_name[slot.job])
-        for slot in timetable.timetable(settings.schedule)
+        for slot in timetable.timetable(settings.schedule, settings.execution.start)
         if slot.job in by_name
     ]
 

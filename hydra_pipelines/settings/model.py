@@ -95,11 +95,6 @@ class Settings(BaseSettings):
                 "at most 1 can be given away"
             )
         wrong |= self._limits_beyond_the_gates()
-        if self.schedule.trading < self.execution.start:
-            wrong["schedule", "trading"] = (
-                f"{self.schedule.trading:%H:%M} is before execution.start, "
-                f"{self.execution.start:%H:%M}, from which on orders are sent"
-            )
         if wrong:
             raise refusal("Settings", wrong)
         return self

@@ -24,7 +24,7 @@ class ScheduleSettings(Section):
     drift_check: time = time(19, 0)
     """Of the evening."""
     trading: time = time(9, 35)
-    """Of the next session, when the plan is worked; not before `execution.start`. `hydra
+    """Of the next session, when the plan is worked; `execution.start` where that is later. `hydra
     paper-trade start --schedule-hour --schedule-minute` writes it to the desk's own file."""
     trading_window_minutes: Annotated[int, Field(ge=1, le=390)] = 60
     """A trading tick that was missed is made up for so long, and never later."""

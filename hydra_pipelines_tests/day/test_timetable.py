@@ -29,7 +29,12 @@ from hydra_pipelines.day.timetable import (
 from hydra_pipelines.sessions import NEW_YORK, Calendar
 from hydra_pipelines.settings.schedule import ScheduleSettings
 
-SLOTS = timetable(ScheduleSettings())
+
+def slots(**changed: time) -> tuple[Slot, ...]:
+    return timetable(ScheduleSettings(**changed), time(9, 35))
+
+
+SLOTS = slots()
 BY_NAME = {slot.name: slot for slot in SLOTS}
 FIRST, LAST = datetime(2025, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 23, tzinfo=UTC)
 HOLIDAYS = {
@@ -213,7 +218,7 @@ def test_a_year_with_pauses_loses_nothing_unsaid(slot: Slot, calendar: Calendar)
 
 
 def test_an_early_close_before_the_tick_is_told_and_not_traded(calendar: Calendar) -> None:
-    slot = next(s for s in timetable(ScheduleSettings(trading=time(13, 30))) if s.name == "trading")
+    slot = next(s for s in slots(trading=time(13, 30)) if s.name == "trading")
     (tick,) = ticks(
         slot, datetime(2025, 11, 28, 15, tzinfo=UTC), datetime(2025, 11, 29, tzinfo=UTC)
     )
@@ -228,13 +233,12 @@ def test_an_early_close_before_the_tick_is_told_and_not_traded(calendar: Calenda
     ("changed", "name", "why"),
     [
         ({"predictions": time(15, 0)}, "predictions", "closes at 16:00 New York time"),
-        ({"trading": time(9, 0)}, "trading", "opens at 09:30 New York time"),
     ],
 )
 def test_a_time_of_day_that_cant_be_is_said(
     calendar: Calendar, changed: dict[str, time], name: str, why: str
 ) -> None:
-    slot = next(s for s in timetable(ScheduleSettings(**changed)) if s.name == name)
+    slot = next(s for s in slots(**changed) if s.name == name)
     tick = datetime.combine(date(2025, 6, 3), slot.at, NEW_YORK)
     decision = decide(slot, tick, tick, calendar)
     assert isinstance(decision, Skip)
@@ -242,9 +246,7 @@ def test_a_time_of_day_that_cant_be_is_said(
 
 
 def test_another_time_of_day_leaves_the_key_as_it_is(calendar: Calendar) -> None:
-    later = next(
-        s for s in timetable(ScheduleSettings(order_plan=time(20, 0))) if s.name == "order_plan"
-    )
+    later = next(s for s in slots(order_plan=time(20, 0)) if s.name == "order_plan")
     day = date(2025, 6, 3)
     keys = set()
     for slot in (BY_NAME["order_plan"], later):
@@ -261,6 +263,14 @@ def test_the_next_run_is_told_over_a_holiday(calendar: Calendar) -> None:
     )  # fmt: skip
     end = datetime.combine(calendar.sessions[-1], time(12), UTC) + timedelta(days=10)
     assert next_run(BY_NAME["trading"], end, calendar) is None
+
+
+def test_trading_does_not_begin_before_orders_may_be_sent(calendar: Calendar) -> None:
+    late = next(s for s in timetable(ScheduleSettings(), time(10, 15)) if s.name == "trading")
+    assert late.at == time(10, 15)
+    early = next(s for s in timetable(ScheduleSettings(trading=time(9, 0)), time(9, 0)) if not s.on)
+    decision = decide(early, tick := datetime(2025, 6, 3, 9, 0, tzinfo=NEW_YORK), tick, calendar)
+    assert isinstance(decision, Skip) and "opens at 09:30 New York time" in decision.reason
 
 
 def test_what_is_on_by_itself_never_sends_an_order() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Daemon:
 
     @property
     def slots(self) -> dict[str, Slot]:
-        return {slot.name: slot for slot in timetable(self.settings.schedule)}
+        return {slot.name: slot for slot in timetable(self.settings.schedule, time(9, 35))}
 
     def tick(self, name: str, *local: int, late: timedelta = timedelta(seconds=20)) -> Any:
         """The schedule's answer to its tick at a New York time, looked at so much later."""

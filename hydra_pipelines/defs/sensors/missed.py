@@ -24,7 +24,7 @@ LOOK_BACK = timedelta(days=14)
 
 
 def missed_schedule_sensor(settings: Settings) -> dg.SensorDefinition:
-    slots = timetable(settings.schedule)
+    slots = timetable(settings.schedule, settings.execution.start)
 
     def look_for_missed_ticks(context: dg.SensorEvaluationContext, desk: Desk) -> Answer:
         return look(context, desk, slots)
