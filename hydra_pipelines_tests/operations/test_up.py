@@ -174,8 +174,48 @@ def test_subscriptions_are_opened_by_its_own_pages_alone(
         assert connection.recv(4096).split()[1] == str(expected).encode()
 
 
+def test_a_run_that_is_killed_while_it_trades_is_over_and_the_next_trades_nothing_twice(
+    upped: Upped,
+) -> None:
+    killed = upped.launch("daily_cycle", SESSION)
+    process = upped.process_of(killed)
+    wait_for(lambda: upped.hydra.orders_received() >= 3, 120, upped)
+    os.kill(process, signal.SIGKILL)
+    assert upped.end_of(killed, 20) == "FAILURE", "it is not called running for ever"
+
+    # While the next one works, what launches runs and what has started this one die: it goes on.
+    second = upped.launch("daily_cycle", SESSION)
+    upped.process_of(second)
+    before = {name: upped.pid(name) for name in ("daemon", "code-server")}
+    at = time.time()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: all(upped.pid(name) != pid for name, pid in before.items()), 30, upped)
+    assert upped.end_of(second, 120) == "SUCCESS"
+    # That the next one is launched again is seen in the UI, below.
+
+    truth = upped.hydra.venue.truth()
+    refs = Counter(order["order_ref"] for order in truth["orders"])
+    assert len(refs) >= 3 and set(refs.values()) == {1}, "no order was sent twice"
+    venue = {p["symbol"]: p["quantity"] for p in truth["positions"] if p["quantity"]}
+    assert venue == {p["symbol"]: p["quantity"] for p in upped.hydra.json("positions")}
+    wait_for(lambda: _sensors_ticked_after(upped, at), 60, upped)
+
+
+def _sensors_ticked_after(upped: Upped, at: float) -> bool:
+    query = (
+        '{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", '
+        'repositoryLocationName: "hydra_pipelines"}) { ... on Sensors { results { name '
+        "sensorState { ticks(limit: 1, statuses: [SKIPPED, SUCCESS]) { timestamp } } } } } }"
+    )
+    sensors = upped.query(query)["sensorsOrError"]["results"]
+    ticks = {s["name"]: [t["timestamp"] for t in s["sensorState"]["ticks"]] for s in sensors}
+    return any(tick > at for tick in ticks["promotion_sensor"])
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
 def test_an_asset_is_materialised_in_the_ui(upped: Upped) -> None:
+    """After the deaths above: by the daemon and the code server that were started again."""
     playwright = pytest.importorskip("playwright.sync_api")
     refused, sockets = [], []
     with playwright.sync_playwright() as driver:
@@ -197,7 +237,8 @@ def test_an_asset_is_materialised_in_the_ui(upped: Upped) -> None:
         dialog.wait_for(state="hidden")
         browser.close()
     latest = (
-        "{ runsOrError(limit: 1) { ... on Runs { results { runId assets { key { path } } } } } }"
+        '{ runsOrError(limit: 1, filter: {tags: [{key: "dagster/from_ui", value: "true"}]}) '
+        "{ ... on Runs { results { runId assets { key { path } } } } } }"
     )
     wait_for(lambda: upped.query(latest)["runsOrError"]["results"], 20, upped)
     (run,) = upped.query(latest)["runsOrError"]["results"]
@@ -205,42 +246,6 @@ def test_an_asset_is_materialised_in_the_ui(upped: Upped) -> None:
     made = upped.query(latest)["runsOrError"]["results"][0]["assets"]
     assert {"key": {"path": ["bars"]}} in made
     assert refused == [] and sockets, "the guard lets the UI through, its subscriptions too"
-
-
-def test_a_run_that_is_killed_while_it_trades_is_over_and_the_next_trades_nothing_twice(
-    upped: Upped,
-) -> None:
-    killed = upped.launch("daily_cycle", SESSION)
-    process = upped.process_of(killed)
-    wait_for(lambda: upped.hydra.orders_received() >= 3, 120, upped)
-    os.kill(process, signal.SIGKILL)
-    assert upped.end_of(killed, 20) == "FAILURE", "it is not called running for ever"
-
-    # Now what launches runs and what carries them out, at the same time.
-    before = {name: upped.pid(name) for name in ("daemon", "code-server")}
-    at = time.time()
-    for pid in before.values():
-        os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: all(upped.pid(name) != pid for name, pid in before.items()), 30, upped)
-    assert upped.end_of(upped.launch("daily_cycle", SESSION), 120) == "SUCCESS"
-
-    truth = upped.hydra.venue.truth()
-    refs = Counter(order["order_ref"] for order in truth["orders"])
-    assert len(refs) >= 3 and set(refs.values()) == {1}, "no order was sent twice"
-    venue = {p["symbol"]: p["quantity"] for p in truth["positions"] if p["quantity"]}
-    assert venue == {p["symbol"]: p["quantity"] for p in upped.hydra.json("positions")}
-    wait_for(lambda: _sensors_ticked_after(upped, at), 60, upped)
-
-
-def _sensors_ticked_after(upped: Upped, at: float) -> bool:
-    query = (
-        '{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", '
-        'repositoryLocationName: "hydra_pipelines"}) { ... on Sensors { results { name '
-        "sensorState { ticks(limit: 1, statuses: [SKIPPED, SUCCESS]) { timestamp } } } } } }"
-    )
-    sensors = upped.query(query)["sensorsOrError"]["results"]
-    ticks = {s["name"]: [t["timestamp"] for t in s["sensorState"]["ticks"]] for s in sensors}
-    return any(tick > at for tick in ticks["promotion_sensor"])
 
 
 def test_deaths_were_told_and_are_known(upped: Upped) -> None:
@@ -254,8 +259,7 @@ def test_deaths_were_told_and_are_known(upped: Upped) -> None:
 
 def test_the_end_leaves_no_process(upped: Upped) -> None:
     assert len(processes_of(upped.hydra.folder)) >= 5
-    run = upped.launch("daily_cycle", RESEARCHED)
-    upped.process_of(run)
+    upped.process_of(upped.launch("predict", RESEARCHED))
     took = upped.end()
     assert took < ENDS_WITHIN_S * busy()
     assert upped.process.returncode == 0, upped.said

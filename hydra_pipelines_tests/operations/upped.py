@@ -197,4 +197,5 @@ def wait_for(condition: Callable[[], object], seconds: float, upped: Upped) -> N
     while not condition():
         assert upped.process.poll() is None, upped.said
         assert time.monotonic() < deadline, f"it did not come about; {upped.said}"
-        time.sleep(0.1)
+        # Asking costs the server more than the answer is worth.
+        time.sleep(0.4)
