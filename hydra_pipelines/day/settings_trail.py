@@ -31,6 +31,7 @@ def note_settings(desk: Desk, tx: Transaction, run_id: str | None) -> int:
         return 0
     now = dict(_flat(desk.settings.model_dump(mode="json", exclude=set(_ELSEWHERE))))
     before = _last_seen(tx)
+    events: list[Mapping[str, Any]]
     if before is None:
         events = [{"setting": "*", "after": now, "why": "the settings at the first run"}]
     else:
@@ -45,7 +46,7 @@ def note_settings(desk: Desk, tx: Transaction, run_id: str | None) -> int:
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
-    audit.log_many(tx, AuditEvent.SETTING_CHANGED, list(events), run_id=run_id)
+    audit.log_many(tx, AuditEvent.SETTING_CHANGED, events, run_id=run_id)
     if not events:
         # Not before: this transaction may still come to nothing.
         _compared.add(desk)

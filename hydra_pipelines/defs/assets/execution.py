@@ -47,6 +47,7 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         refuse_backfill(context)
         session, run_id, dry_run = session_of(context), context.run.run_id, is_dry_run(context)
+        report: ExecutionReport | None
         with order_errors(desk.desk, session):
             if is_reconcile_only(context):
                 report = day.reconcile_orders(desk.desk, session, run_id, say=saying(context))

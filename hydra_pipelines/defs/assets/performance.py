@@ -61,7 +61,7 @@ def tell_performance(found: Mapping[str, Any] | None) -> Iterator[Told]:
     by_strategy = [{"name": row["name"], **row["parts"]} for row in found["by_strategy"]]
     by_symbol = [{"name": row["name"], **row["parts"]} for row in found["by_symbol"]]
     worst = figures["worst_drawdown"]
-    shown: dict[str, object] = {
+    shown: dict[str, Any] = {
         "sessions": len(sessions),
         "profit": float(sum(one["profit"] for one in sessions)),
         "worst_drawdown": worst if worst is not None else few,

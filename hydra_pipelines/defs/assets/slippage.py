@@ -110,7 +110,7 @@ def tell_slippage(report: "SlippageReport | None") -> Iterator[Told]:
     found = report.in_force.reconciliation if report else None
     text = found.message if found else "not enough fills: none yet"
     enough = found is not None and found.enough_fills
-    calibrated = found is not None and found.is_model_calibrated
+    calibrated = found is not None and bool(found.is_model_calibrated)
     multiplier = found.pessimism_multiplier if found else None
     yield dg.AssetCheckResult(
         check_name="model_calibrated",
@@ -122,7 +122,7 @@ def tell_slippage(report: "SlippageReport | None") -> Iterator[Told]:
     yield dg.AssetCheckResult(
         check_name="fills_as_predicted",
         asset_key="slippage_reconciliation",
-        passed=multiplier is None or multiplier <= WARN_ABOVE,
+        passed=multiplier is None or bool(multiplier <= WARN_ABOVE),
         severity=dg.AssetCheckSeverity.WARN,
         description=text,
     )
