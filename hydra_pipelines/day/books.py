@@ -73,8 +73,12 @@ def sync_positions(
         book.commit(as_of)
         with desk.ledger.transaction() as tx:
             reply = Reply(account, positions, executions, as_of)
-            found = explain(desk, tx, reply, book, correction, run_id)
-            rows = live_positions(account, positions, fold_fills(trades.open_fills(tx, account.account)))
+            lots = fold_fills(trades.open_fills(tx, account.account))
+            found = explain(desk, tx, reply, book, correction, run_id, lots)
+            if found:
+                # What explains a difference is booked now.
+                lots = fold_fills(trades.open_fills(tx, account.account))
+            rows = live_positions(account, positions, lots)
             accounts.replace_positions(tx, account.account, as_of, rows)
             curve_row = _record_account(tx, account, as_of)
             open_ones = [b for b in found if not b.explained]

@@ -6,7 +6,7 @@ book, and its results become rows. A person's corrections are here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -30,7 +30,7 @@ from hydra_pipelines.execution.breaks import (
 )
 from hydra_pipelines.execution.broker.messages import Account, Execution, Position
 from hydra_pipelines.execution.broker.order_state import State
-from hydra_pipelines.execution.positions import fold_fills
+from hydra_pipelines.execution.positions import Lot, fold_fills
 from hydra_pipelines.ledger import accounts, audit, orders, trades
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import Transaction
@@ -86,14 +86,16 @@ def explain(
     book: OrderBook,
     correction: Correction | None,
     run_id: str,
+    lots: Mapping[str, Lot] | None = None,
 ) -> list[Break]:
     """Every difference and finding, those explained booked; kept as rows of `position_breaks`.
 
-    book: the orders whose fills may be missing. Raises CorrectionRefused.
+    lots: what the journal holds, read here where it isn't given. book: the orders whose fills may
+    be missing. Raises CorrectionRefused.
     """
     account = reply.account.account
     found = _foreign(tx, reply)
-    breaks = _differences(tx, reply)
+    breaks = _differences(tx, reply, lots)
     if breaks:
         actions = corporate_actions(desk, {b.symbol for b in breaks} | _traded(tx, account), reply)
         found += _book_splits(tx, reply, breaks, actions)
@@ -152,9 +154,12 @@ def _traded(tx: Transaction, account: str) -> set[str]:
     return {row["symbol"] for row in trades.fills(tx, account)}
 
 
-def _differences(tx: Transaction, reply: Reply) -> list[Break]:
+def _differences(
+    tx: Transaction, reply: Reply, lots: Mapping[str, Lot] | None = None
+) -> list[Break]:
     account = reply.account.account
-    lots = fold_fills(trades.open_fills(tx, account))
+    if lots is None:
+        lots = fold_fills(trades.open_fills(tx, account))
     return find_breaks(reply.positions, lots, reply.account.cash, accounts.cash(tx, account))
 
 

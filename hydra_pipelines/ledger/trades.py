@@ -71,33 +71,47 @@ def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[di
     """
     if traded_in is None:
         return rows.query(_FILLS.format(shares="", joins=""), [account])
-    # With a changed name the history is under another: then all of it.
-    renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
+    if _adjusted(rows, account):
+        # With a changed name the history is under another: then all of it.
+        renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
+        return rows.query(
+            f"SELECT * FROM ({_FILLS.format(shares='', joins='')}) WHERE symbol IN (SELECT symbol "
+            f"FROM executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) "
+            f"{_IN_ORDER}",
+            [account, traded_in],
+        )
     return rows.query(
-        f"SELECT * EXCLUDE (n, held) FROM ({_HELD}) WHERE symbol IN (SELECT symbol FROM "
-        f"executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) "
-        f"QUALIFY EXISTS ({renamed}) OR n > coalesce(max(n) FILTER (WHERE held = 0 AND "
-        f"session < $2) OVER (PARTITION BY symbol), 0) {_IN_ORDER}",
+        _SINCE_NOT_HELD.format(
+            where="AND symbol IN (SELECT symbol FROM executed_trades WHERE account = $1 AND "
+            "session = $2)",
+            before="AND session < $2",
+        ),
         [account, traded_in],
     )
 
 
 def open_fills(rows: Rows, account: str) -> list[dict[str, Any]]:
     """Of `fills` those that positions held now are folded from: each symbol's since it was last
-    not held. Where a name has changed, all of them."""
-    renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
-    return rows.query(
-        f"SELECT * EXCLUDE (n, held) FROM ({_HELD}) QUALIFY EXISTS ({renamed}) OR n > "
-        f"coalesce(max(n) FILTER (WHERE held = 0) OVER (PARTITION BY symbol), 0) {_IN_ORDER}",
-        [account],
-    )
+    not held; all of them where shares have changed without a trade."""
+    if _adjusted(rows, account):
+        return fills(rows, account)
+    return rows.query(_SINCE_NOT_HELD.format(where="", before=""), [account])
+
+
+def _adjusted(rows: Rows, account: str) -> bool:
+    return rows.value("SELECT count(*) > 0 FROM position_adjustments WHERE account = ?", [account])
 
 
 def held(rows: Rows, account: str) -> dict[str, int]:
     """Signed shares by symbol, without those that are gone: the sum of `fills`."""
     found = rows.query(
-        f"SELECT symbol, CAST(sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) AS BIGINT)"
-        f" AS shares FROM ({_FILLS.format(shares='', joins='')}) GROUP BY symbol",
+        """
+        SELECT symbol, CAST(sum(shares) AS BIGINT) AS shares FROM (
+            SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS shares
+            FROM executed_trades WHERE account = $1
+            UNION ALL SELECT symbol, quantity FROM position_adjustments WHERE account = $1)
+        GROUP BY symbol
+        """,
         [account],
     )
     return {row["symbol"]: row["shares"] for row in found if row["shares"]}
@@ -128,11 +142,16 @@ _FILLS = """
     ORDER BY executed_at, from_symbol NULLS FIRST, exec_key
 """
 _IN_ORDER = "ORDER BY executed_at, from_symbol NULLS FIRST, exec_key"
-_HELD = f"""
-    SELECT *, row_number() OVER history AS n,
-           sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) OVER history AS held
-    FROM ({_FILLS.format(shares="", joins="")})
-    WINDOW history AS (PARTITION BY symbol {_IN_ORDER} ROWS UNBOUNDED PRECEDING)
+_SINCE_NOT_HELD = """
+    SELECT * EXCLUDE (n, held) FROM (
+        SELECT exec_key, exec_id, session, executed_at, symbol, side, quantity, price, commission,
+               strategies, NULL AS kind, NULL AS from_symbol, row_number() OVER history AS n,
+               sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) OVER history AS held
+        FROM executed_trades WHERE account = $1 {where}
+        WINDOW history AS (PARTITION BY symbol ORDER BY executed_at, exec_key
+                           ROWS UNBOUNDED PRECEDING))
+    QUALIFY n > coalesce(max(n) FILTER (WHERE held = 0 {before}) OVER (PARTITION BY symbol), 0)
+    ORDER BY executed_at, exec_key
 """
 
 

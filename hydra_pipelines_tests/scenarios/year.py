@@ -13,13 +13,14 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
+from hydra_pipelines.day import replaying
+from hydra_pipelines.day.replaying import Replayed
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.paper_gateway.control import GatewayControl
 from hydra_pipelines.paper_gateway.launch import find_running
 from hydra_pipelines.settings import load_settings
-from hydra_pipelines_tests.scenarios.days import Day, run_day
+from hydra_pipelines_tests.scenarios.days import Day
 
 FULL = bool(os.environ.get("FULL_YEAR"))
 SESSIONS = 250 if FULL else 70
@@ -59,15 +60,11 @@ def trade_a_year(folder: Path, sessions: int | None = None, **settings: Any) -> 
 
     sessions: how many; None for a year of them. settings: other than the defaults.
 
-    The steps are those of a daily cycle. Only opening the ledger for each of them, and publishing
-    it for readers after each, is left out: that is done once, at the end.
+    It is a replay, which makes the history that daily runs make (`test_replay`).
     """
     desk = Desk(load_settings(data_dir=folder, **settings))
     try:
-        with desk.ledger.session():
-            with patch.object(desk.ledger, "publish"):
-                days, books = _trade(desk, sessions or SESSIONS)
-            desk.ledger.publish()
+        days, books = _trade(desk, sessions or SESSIONS)
         yield Year(desk, days, books, GatewayControl(desk.venue).truth())
     finally:
         desk.close()
@@ -78,13 +75,29 @@ def trade_a_year(folder: Path, sessions: int | None = None, **settings: Any) -> 
 
 def _trade(desk: Desk, sessions: int) -> tuple[list[Day], list[VenueBooks]]:
     days, books = [], []
-    session = desk.settings.embedded.first_session
-    for _ in range(sessions):
-        today = run_day(desk, session)
-        days.append(today)
-        books.append(venue_books(desk, desk.calendar.next(session)))
-        session = desk.calendar.next(session)
+    way = replaying.plan_replay(desk, sessions=sessions)
+    for one in replaying.replay(desk, way, "test", publish_every=sessions):
+        if isinstance(one, Replayed):
+            days.append(_day(one))
+            books.append(venue_books(desk, desk.calendar.next(one.session)))
     return days, books
+
+
+def _day(one: Replayed) -> Day:
+    """Its results, in which nothing is wrong that a daily run would stop at."""
+    assert not one.result("bars").errors
+    assert all(c.error is None for c in one.result("champion_models"))
+    assert one.result("predictions").status == "success"
+    assert not one.result("signals").failures
+    plan = one.result("order_plan")
+    assert not plan.violations
+    return Day(
+        one.session,
+        plan,
+        one.result("executions"),
+        one.result("positions"),
+        one.result("account"),
+    )
 
 
 def venue_books(desk: Desk, session: date) -> VenueBooks:

@@ -99,6 +99,9 @@ class OrderBook:
         self._unwritten: list[OrderEvent] = []
         self._executions: list[tuple[Execution, float | None]] = []
         self._commissions: dict[str, Decimal] = {}
+        self._journalled: set[str] = set()
+        self._paid: dict[str, Decimal] = {}
+        """Commissions in the rows that this run has written: the broker tells them again."""
 
     def load(self, session: date) -> None:
         """Take in the orders of a session and all that were left unfinished before."""
@@ -169,8 +172,18 @@ class OrderBook:
             by_key = {execution.key: execution for execution, _ in self._executions}
             # A new row has its commission already, if that has come.
             written = {by_key[key].exec_id for key in new}
-            late = {k: amount for k, amount in self._commissions.items() if k not in written}
+            late = {
+                exec_id: amount
+                for exec_id, amount in self._commissions.items()
+                if exec_id not in written and self._paid.get(exec_id) != amount
+            }
             trades.set_commissions(tx, late)
+            self._journalled |= written
+            self._paid |= {
+                exec_id: amount
+                for exec_id, amount in self._commissions.items()
+                if exec_id in self._journalled
+            }
             fills = [
                 {
                     "exec_id": by_key[key].exec_id,
