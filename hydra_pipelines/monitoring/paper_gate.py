@@ -54,17 +54,9 @@ from hydra_pipelines.monitoring.slippage_evidence import (
     SlippageEvidence,
 )
 
-REGULAR = frozenset(
-    {
-        "positions_synced",
-        "drift_checked",
-        "alert_tested",
-        "component_deregistered",
-        "backup_made",
-        "paper_gate_overridden",
-    }
-)
-"""Manual actions, by their names in the audit trail, that leave trading alone."""
+REGULAR = frozenset({"component_deregistered", "registry_changed", "run_launched"})
+"""Manual actions, by their names in the audit trail, that leave trading alone. Launched from a page
+are only runs that look: the drift check, and the synchronisation of positions."""
 DECISIVE = ("risk", "plan", "execution", "slippage", "strategies")
 """Sections of the settings that decide what is traded, how much of it, and how."""
 
