@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test    the whole test suite'
 	@echo 'make conformance   the paper venue against clients that others wrote, fetched for it'
 	@echo 'make crash-matrix  the trading process killed at every boundary; CRASH="--every 10" for less'
+	@echo 'make healing  the agent in 2008 and 2020, and its cycles killed at every boundary'
 	@echo 'make lint-deploy   other people'\''s linters on deploy/, fetched for it'
 	@echo 'make scale-test    PostgreSQL, Redis and Celery workers, which are killed at several places'
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
@@ -63,6 +64,10 @@ scale-test: env
 replay-check: env
 	@FULL_REPLAY=1 .venv/bin/python -m pytest \
 	    hydra_pipelines_tests/scenarios/test_replay.py
+
+healing: env
+	@HEALING=1 .venv/bin/python -m pytest -s hydra_pipelines_tests/scenarios/test_self_healing.py \
+	    hydra_pipelines_tests/scenarios/test_killed_healing.py
 
 crash-matrix: env
 	@.venv/bin/python -m hydra_pipelines_tests.scenarios.crashes.matrix $(CRASH)
