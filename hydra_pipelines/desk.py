@@ -264,15 +264,21 @@ class Desk:
             )
             try:
                 self._gateway = self._connect()
-            except BaseException:
-                self.close()
+            except BaseException as error:
+                self._lose(error)
                 raise
         try:
             yield self._gateway
-        except BaseException:
+        except BaseException as error:
             # Whatever went wrong, the next step starts from a connection without a past.
-            self.close()
+            self._lose(error)
             raise
+
+    def _lose(self, error: BaseException) -> None:
+        from hydra_pipelines.monitoring.connections import note_loss
+
+        note_loss(self.control, self.settings.broker.venue, error, self._gateway)
+        self.close()
 
     def ledger_for_step(self) -> AbstractContextManager[None]:
         """Keeps the ledger open over a step that talks to the venue.
@@ -338,10 +344,7 @@ class Desk:
         )
 
     def paper_gate(self) -> PaperGateVerdict:
-        """Whether the weeks of paper trading have been passed that live trading needs, at IBKR.
-
-        Never raises: what can't be evaluated is not passed.
-        """
+        """Whether the weeks at IBKR paper are passed that live needs; false where unknown."""
         from hydra_pipelines.execution.broker.guard import PaperGateVerdict
 
         try:
@@ -351,15 +354,11 @@ class Desk:
         return PaperGateVerdict(gate.opens_live, gate.why)
 
     def evaluate_paper_gate(self, venue: Venue) -> PaperGate:
-        """The paper gate on the evidence of a venue, by the published snapshot and control store.
-
-        Raises LedgerError and ControlError.
-        """
+        """The gate on a venue's evidence, as published. Raises LedgerError and ControlError."""
         from hydra_pipelines.monitoring.paper_evidence import gate_of
 
-        return gate_of(
-            venue, self.settings, self.ledger, self.control, self.calendar, self.slippage_by
-        )
+        parts = self.settings, self.ledger, self.control, self.calendar, self.slippage_by
+        return gate_of(venue, *parts)
 
     def _connect(self) -> BrokerGateway:
         from hydra_pipelines.execution.broker.gateway import BrokerGateway

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hydra_pipelines.control import ControlError
 from hydra_pipelines.day.alerting import tell_of_orders, telling_of_a_lost_broker
 from hydra_pipelines.day.carrying import carry_over
-from hydra_pipelines.day.connections import ConnectionWatch
 from hydra_pipelines.day.planning import market_facts
 from hydra_pipelines.day.settings_trail import note_settings
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions, orders, paper
 from hydra_pipelines.ledger.store import LedgerError, Transaction, exclusive
+from hydra_pipelines.monitoring.connections import note_recovery
 
 if TYPE_CHECKING:
     from hydra_pipelines.execution.orders.manager import OrderManager
@@ -112,13 +112,12 @@ def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[Orde
     timeout_s = desk.settings.ledger.lock_timeout_s
     with (
         telling_of_a_lost_broker(desk.alerts.send),
-        ConnectionWatch(desk).connecting() as watch,
         # Before the other locks, since a run keeps it from step to step.
         desk.broker() as broker,
-        watch.at_work(broker),
         exclusive(lock, timeout_s, "the execution of orders"),
         desk.control.kept_open(),
     ):
+        outages = broker.outages
         try:
             with desk.ledger_for_step():
                 yield OrderManager(
@@ -133,6 +132,9 @@ def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[Orde
                     slippage=desk.slippage,
                     tell=desk.alerts.send,
                 )
+            # Whoever gets here has reconciled, whatever was lost before or meanwhile.
+            venue = desk.settings.broker.venue
+            note_recovery(desk.control, venue, broker.outages - outages)
         finally:
             with desk.ledger.session():
                 # What the control store noted meanwhile, a breaker that tripped for example.

@@ -13,6 +13,7 @@ from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.ledger import accounts, calibrations, paper
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import Ledger, LedgerMissing, Rows
+from hydra_pipelines.monitoring.connections import lost_since
 from hydra_pipelines.monitoring.paper_facts import (
     Basis,
     Deed,
@@ -30,9 +31,6 @@ from hydra_pipelines.monitoring.reconciliation import comparable
 from hydra_pipelines.monitoring.slippage_evidence import SlippageEvidence, judge
 from hydra_pipelines.sessions import Calendar
 from hydra_pipelines.settings import Settings
-
-LOST, RESTORED = AuditEvent.CONNECTION_LOST.value, AuditEvent.CONNECTION_RESTORED.value
-"""In the control store's journal as in the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +101,10 @@ def gather(rows: Rows, control: Control, asked: Asked) -> Facts:
     unknown: dict[Name, str] = {}
     live_since = paper.first_live_after(rows, sessions[-1].began_at)
     troubles = [*_troubles(rows, account)]
-    lost_since = None
     try:
         # Once live has begun these are live trading's own, and must not shut anybody out of it.
         if live_since is None:
             troubles += _controls(control, asked.auto_reset)
-        last = control.last(LOST, RESTORED)
-        if last is not None and last.event == LOST:
-            lost_since = last.occurred_at
     except ControlError as error:
         unknown[Name.ERRORS] = str(error)
     return Facts(
@@ -134,7 +128,7 @@ def gather(rows: Rows, control: Control, asked: Asked) -> Facts:
         ],
         drills=_drills(rows, began),
         troubles=troubles,
-        lost_since=lost_since,
+        lost_since=lost_since(control),
         calibration=asked.calibration,
         settings=asked.settings,
         version=asked.version,

@@ -21,11 +21,11 @@ import pytest
 from hydra_pipelines import api, day
 from hydra_pipelines.control import Control
 from hydra_pipelines.day import drills, halting
-from hydra_pipelines.day.connections import RESTORED
 from hydra_pipelines.day.drills.rig import TradingRig
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.guard import GuardRefused
 from hydra_pipelines.ledger import audit, experiments, orders
+from hydra_pipelines.monitoring.connections import RESTORED
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import REFUSED, USAGE, CommandLine
 from hydra_pipelines_tests.scenarios.days import truth

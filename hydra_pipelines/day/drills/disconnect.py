@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hydra_pipelines.day.connections import LOST, RESTORED
 from hydra_pipelines.day.drills.report import Log, Phase
 from hydra_pipelines.day.drills.rig import Lot, TradingRig
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import BrokerError
 from hydra_pipelines.execution.orders.outcome import ExecutionReport
 from hydra_pipelines.ledger import trades
+from hydra_pipelines.monitoring.connections import LOST, RESTORED
 
 
 def hold(desk: Desk, log: Log) -> None:
