@@ -71,7 +71,7 @@ def replay(
         say("Starting the paper venue …")
         try:
             way = replaying.plan_replay(desk, to.date() if to else None, sessions)
-            done = _run(desk, way, as_json) if way.sessions else Done()
+            done = _run(desk, way) if way.sessions else Done()
         except replaying.ReplayRefused as error:
             fail(str(error), REFUSED)
         finally:
@@ -117,7 +117,7 @@ class Done:
     exit_code: int = 0
 
 
-def _run(desk: Desk, way: Itinerary, quiet: bool) -> Done:
+def _run(desk: Desk, way: Itinerary) -> Done:
     """Replay, with a progress bar, and have Dagster know of each session."""
     from hydra_pipelines.day.replaying import Replayed, ReplayStopped, replay
     from hydra_pipelines.defs.instance import desk_instance
@@ -128,6 +128,7 @@ def _run(desk: Desk, way: Itinerary, quiet: bool) -> Done:
     with desk_instance(desk) as instance, _asked_to_stop() as enough, _bar(way) as bar:
         try:
             reporter = Reporter(instance, desk)
+            reporter.catch_up()
             for one in replay(
                 desk, way, str(uuid.uuid4()), judge=reporter.judge, say=bar.say, enough=enough
             ):
@@ -141,7 +142,7 @@ def _run(desk: Desk, way: Itinerary, quiet: bool) -> Done:
         except _expected_errors() as error:
             done.stopped, done.exit_code = str(error), FAILURE
         if not done.stopped and done.sessions < len(way.sessions):
-            done.stopped, done.exit_code = f"asked to, after session {done.last}", FAILURE
+            done.stopped, done.exit_code = "it was asked to", FAILURE
     done.seconds = time.perf_counter() - started
     return done
 

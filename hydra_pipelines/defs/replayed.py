@@ -84,6 +84,27 @@ class Reporter:
             events += _reports_in_short(done)
         report_together(self._instance, events)
 
+    def catch_up(self) -> None:
+        """Report the last session that was finished, where a replay was killed before it could.
+
+        Only that it was: what it showed went with the process, and is in the ledger.
+        """
+        due, calendar = self._desk.next_session_due(), self._desk.calendar
+        if due <= self._desk.settings.embedded.first_session:
+            return
+        last = calendar.next(due, -1).isoformat()
+        events = [
+            dg.AssetMaterialization(
+                asset_key=name,
+                partition=last,
+                metadata={**RUN_BY, "shows": "nothing: the replay was killed after the session"},
+            )
+            for name in TELLERS
+            if last
+            not in self._instance.event_log_storage.get_materialized_partitions(dg.AssetKey(name))
+        ]
+        report_together(self._instance, events)
+
     def _blocks(self, name: str, told: dg.AssetCheckResult) -> bool:
         return self._blocking[name, told.check_name or ""]
 

@@ -132,6 +132,22 @@ def test_dagster_shows_the_plan_and_the_checks(replayed: Desk) -> None:
     assert check.status.value == "SUCCEEDED"
 
 
+def test_a_session_that_a_killed_replay_could_not_tell_of_is_shown_by_the_next(
+    copy: CopyDesk,
+) -> None:
+    from hydra_pipelines.defs.instance import desk_instance
+    from hydra_pipelines.defs.replayed import Reporter
+
+    desk = copy("untold")
+    (session,) = (way := replaying.plan_replay(desk, sessions=1)).sessions
+    for _ in replaying.replay(desk, way, "test"):
+        pass
+    assert str(session) not in materialised(desk, "account")
+    with desk_instance(desk) as instance:
+        Reporter(instance, desk).catch_up()
+    assert all(str(session) in materialised(desk, asset) for asset in ASSETS)
+
+
 def test_killed_anywhere_the_same_command_goes_on(
     copy: CopyDesk, replayed_history: dict[str, list[str]]
 ) -> None:
