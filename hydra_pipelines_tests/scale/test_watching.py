@@ -56,10 +56,10 @@ class World:
         return self.alive
 
     def ready_within(self, seconds: float) -> bool:
-        """Looks ten times a second until it is ready, or that time has passed."""
+        """Looks twice a second until it is ready, or that time has passed."""
         until = self.now + seconds
         while self.now < until and not self.task.ready():
-            self.now += 0.1
+            self.now += 0.5
         return self.task.ready()
 
 
