@@ -22,10 +22,6 @@ has workers of its own, since a step of the first waits for them."""
 STEP_AT_THE_BROKER = {"dagster-celery/queue": BROKER}
 """Tag of steps whose one worker at a time is that of the broker's queue."""
 
-PROCESS_TAG = "hydra/process"
-"""On a run whose steps are executed elsewhere: host and id of the process that sends them, and when
-it began."""
-
 POSTGRES_URL = "HYDRA_DAGSTER__POSTGRES_URL"
 STORAGE = {
     "sqlite": "",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from hydra_pipelines.defs.whereabouts import note, noted
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings
 
@@ -39,6 +40,9 @@ class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DeskResource]:
+        # Where steps go to other machines, the process that sends them has noted itself before.
+        if context.run is not None and context.instance is not None and noted(context.run) is None:
+            note(context.instance, context.run)
         try:
             yield self
         finally:

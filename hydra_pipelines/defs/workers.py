@@ -7,13 +7,10 @@ worker died is seen by its silence, since a broker of messages doesn't tell.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -27,7 +24,8 @@ from dagster_celery.tasks import create_task
 
 from hydra_pipelines.agent.experiment import ExperimentSpec
 from hydra_pipelines.day.experimenting import local_runner
-from hydra_pipelines.defs.engines import BROKER, PROCESS_TAG, RESEARCH, lend_secrets
+from hydra_pipelines.defs.engines import BROKER, RESEARCH, lend_secrets
+from hydra_pipelines.defs.whereabouts import note
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.store import exclusive
 from hydra_pipelines.settings import DagsterSettings
@@ -144,9 +142,7 @@ class StepsOnWorkers(CeleryExecutor):
         self._celery = celery_app(settings)
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        said = f"{socket.gethostname()} {os.getpid()} {datetime.now(UTC).isoformat()}"
-        run = plan_context.dagster_run.run_id
-        plan_context.instance.add_run_tags(run, {PROCESS_TAG: said})
+        note(plan_context.instance, plan_context.dagster_run)
         yield from core_celery_execution_loop(plan_context, execution_plan, self._send)
 
     def _send(

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_pipelines.components import Component
-from hydra_pipelines.operations.processes import ends, listens
+from hydra_pipelines.operations.processes import ends, listens, machine
 from hydra_pipelines.operations.supervisor import (
     USUAL,
     Event,
@@ -143,8 +143,9 @@ class Stack:
     ):
         self._desk = desk
         self._tell = tell
-        self._folder = Path(tempfile.mkdtemp(prefix="hydra-"))
-        # Of the code server's socket: only its owner enters it, and its path is short.
+        self._folder = Path(tempfile.mkdtemp(prefix=f"hydra-{machine()}-"))
+        # Of the code server's socket: only its owner enters it, its path is short, and by it runs
+        # are known to be of this machine.
         self._over = threading.Event()
         self._venue = threading.Thread(target=self._keep_venue, name="keeper of the venue")
         self._background: list[threading.Thread] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,18 +13,23 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 from dagster._core.events import EngineEventData
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from hydra_pipelines.defs.engines import PROCESS_TAG
 from hydra_pipelines.defs.janitor import free_dead_runs
+from hydra_pipelines.defs.whereabouts import PROCESS_TAG, note, noted
+from hydra_pipelines.operations import processes
+from hydra_pipelines.operations.processes import machine
 
-# A run as `hydra cycle` makes one: in its own process, which waits in the middle of a step.
+# A run as `hydra cycle` and `dagster job execute` make one: in its own process, with the desk as
+# its resource. It waits in the middle of a step.
 RUNS = """
 import sys, dagster as dg
+from hydra_pipelines.defs.resources import DeskResource
 @dg.op
-def waits():
+def waits(desk: DeskResource):
     print("here", flush=True)
     sys.stdin.readline()
-@dg.job(executor_def=dg.in_process_executor)
+@dg.job(executor_def=dg.in_process_executor, resource_defs={"desk": DeskResource()})
 def work():
     waits()
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
@@ -96,51 +100,74 @@ def test_one_that_ends_by_itself_is_left_alone(instance: dg.DagsterInstance) -> 
     assert free_dead_runs(instance) == []
 
 
-def test_what_is_not_known_is_left_alone_and_an_id_given_away_again_is_not_believed(
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def silent() -> None:
+    nothing()
+
+
+def told(instance: dg.DagsterInstance, pid: int, tags: dict[str, str]) -> dg.DagsterRun:
+    """A run of which somebody has said that a process works on it."""
+    run = instance.create_run_for_job(silent, status=DagsterRunStatus.STARTED, tags=tags)
+    text = f"Started process for run (pid: {pid})."
+    instance.report_engine_event(text, run, EngineEventData.in_process(pid))
+    return run
+
+
+@pytest.fixture
+def gone() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def noting(where: str, pid: int, run_id: str) -> dict[str, str]:
+    return {PROCESS_TAG: f"{where} {pid} {datetime.now(UTC).isoformat()} {run_id}"}
+
+
+def test_what_is_not_known_or_of_another_machine_is_left_alone(
+    instance: dg.DagsterInstance, gone: int
+) -> None:
+    runs = [
+        instance.create_run_for_job(silent, status=DagsterRunStatus.STARTED),
+        told(instance, gone, {}),
+        told(instance, gone, {GRPC_INFO_TAG: '{"socket": "/tmp/hydra-elsewhere-1/code.sock"}'}),
+        # Copied from the run that it repeats.
+        told(instance, gone, noting(machine(), gone, "another run")),
+        told(instance, gone, {PROCESS_TAG: "something else"}),
+    ]
+    of_another = told(instance, gone, {})
+    instance.add_run_tags(of_another.run_id, noting("elsewhere", gone, of_another.run_id))
+    ours = told(instance, gone, {})
+    note(instance, ours)
+    assert free_dead_runs(instance) == []
+    for run in (*runs, of_another, ours):
+        instance.report_run_failed(run)
+
+
+def test_one_of_a_code_server_of_this_machine_is_over_with_its_process(
+    instance: dg.DagsterInstance, gone: int
+) -> None:
+    by = f'{{"socket": "/tmp/hydra-{machine()}-1/code.sock"}}'
+    run = told(instance, gone, {GRPC_INFO_TAG: by})
+    (said,) = free_dead_runs(instance)
+    assert run.run_id in said
+
+
+def test_an_id_that_was_given_away_again_is_another_process(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @dg.op
-    def nothing() -> None: ...
-
-    @dg.job
-    def silent() -> None:
-        nothing()
-
-    run = instance.create_run_for_job(silent, status=DagsterRunStatus.STARTED)
-    assert free_dead_runs(instance) == [], "no process has said that the run is its"
-    # Its process had the id that is ours now, before we were started.
-    instance.report_engine_event(
-        f"Started process for run (pid: {os.getpid()}).", run, EngineEventData.in_process(1)
-    )
+    run = told(instance, os.getpid(), {})
+    note(instance, run)
+    kept = instance.get_run_by_id(run.run_id)
+    assert kept is not None and noted(kept) is not None
     assert free_dead_runs(instance) == []
-    import hydra_pipelines.operations.processes as processes
-
     began = processes.started_at(os.getpid())
     assert began is not None
     monkeypatch.setattr(processes, "started_at", lambda pid: began.replace(year=began.year + 1))
-    assert len(free_dead_runs(instance)) == 1
-
-
-def test_of_records_that_machines_share_only_processes_of_this_one_are_judged() -> None:
-    @dg.job
-    def empty() -> None: ...
-
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait(60)
-    here, now = socket.gethostname(), datetime.now(UTC).isoformat()
-    processes = {
-        "not known": "",
-        "elsewhere": f"not-{here} {dead.pid} {now}",
-        "alive": f"{here} {os.getpid()} {now}",
-        "dead": f"{here} {dead.pid} {now}",
-    }
-    with dg.DagsterInstance.ephemeral() as shared:
-        runs = {
-            name: shared.create_run_for_job(
-                empty, status=DagsterRunStatus.STARTED, tags={PROCESS_TAG: said}
-            )
-            for name, said in processes.items()
-        }
-        assert len(free_dead_runs(shared)) == 1
-        over = {name: shared.get_run_by_id(run.run_id) for name, run in runs.items()}
-        assert [name for name, run in over.items() if run and run.is_finished] == ["dead"]
+    (said,) = free_dead_runs(instance)
+    assert run.run_id in said
