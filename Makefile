@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing dashboard
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make scale-test    PostgreSQL, Redis and Celery workers, which are killed at several places'
 	@echo 'make year    250 sessions of the sample: P&L to the cent, slippage before and after calibration'
 	@echo 'make replay-check  twenty sessions by replay and by daily runs: the same history, row for row'
+	@echo 'make dashboard   every page of the dashboard in Chromium, in all views, on a year of fills'
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style, format and types'
@@ -71,6 +72,9 @@ healing: env
 
 crash-matrix: env
 	@.venv/bin/python -m hydra_pipelines_tests.scenarios.crashes.matrix $(CRASH)
+
+dashboard: env
+	@FULL_DASHBOARD=1 FULL_YEAR=1 .venv/bin/python -m pytest hydra_pipelines_tests/browser
 
 lint: env
 	@.venv/bin/ruff check .

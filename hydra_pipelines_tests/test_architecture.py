@@ -43,7 +43,7 @@ HOMES = {
     "mlflow": ("models/registry.py", "models/training.py"),
 }
 # A face that starts a run needs the framework only when it does.
-HOMES_INSIDE_FUNCTIONS = {"dagster": ("cli",)}
+HOMES_INSIDE_FUNCTIONS = {"dagster": ("cli",), "mlflow": ("dashboard/mlflow_ui.py",)}
 SLOW_TO_IMPORT = {"pandas", "mlflow", "sklearn", "vectorbt", "evidently", "exchange_calendars"}
 MAX_LINES = 450
 

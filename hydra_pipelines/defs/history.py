@@ -162,15 +162,14 @@ class History:
     def cancel(self, run_id: str) -> str:
         """Ask the run to end. Returns what came of it; the status says when it has ended.
 
-        Never forced: a worker that goes on may be working orders.
+        Never forced: a worker that goes on may be working orders. One that is canceling is asked
+        again, since what reaches a process before its first step begins may be lost.
         """
         instance = self._open()
         record = instance.get_run_record_by_id(run_id)
         if record is None:
             return "There is no such run"
         run = self._run(record)
-        if run.status == DagsterRunStatus.CANCELING.value:
-            return "It was told to end before, and is ending"
         if not run.active:
             return f"It has ended already ({run.status.lower()})"
         if run.why_not:
@@ -215,8 +214,6 @@ class History:
     def _why_not(self, run: dg.DagsterRun) -> str:
         if run.status not in ACTIVE:
             return "it has ended"
-        if run.status is DagsterRunStatus.CANCELING:
-            return "it was told to end, and is ending"
         if run.status is DagsterRunStatus.QUEUED:
             return ""
         launcher = type(self._open().run_launcher).__name__

@@ -175,7 +175,8 @@ def hostile(folder: Path) -> None:
             tx.execute(
                 "INSERT INTO experiments (experiment_id, cycle_id, created_at, session, cause, "
                 "hypothesis, mutation_type, difference, earlier_trials, attempts, decision, "
-                "reason) VALUES ($1, 'c', $2, DATE '2019-01-02', $1, $1, $1, $3, '[]', 1, 'failed', $1)",
+                "reason) VALUES ($1, 'c', $2, DATE '2019-01-02', $1, $1, $1, $3, '[]', 1, "
+                "'failed', $1)",
                 [plain, now, json.dumps({plain: [plain, plain]})],
             )
     ledger.publish()
