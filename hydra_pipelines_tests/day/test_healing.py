@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hydra_pipelines import api, day
+from hydra_pipelines.agent.experiment import ExperimentSpec
 from hydra_pipelines.alerts import AlertKind
+from hydra_pipelines.day.experimenting import run_experiment
 from hydra_pipelines.day.healing import MAX_ATTEMPTS
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import decisions, experiments, promotions
@@ -116,14 +120,12 @@ def test_a_candidate_that_is_no_better_is_rejected_and_not_tried_again(desk: Des
     heal(desk, second, budget=50)
     assert first.ran[0].configuration not in {s.configuration for s in second.ran}
     assert len(second.ran) > 5
-    third = Given()
-    assert "nothing left to try" in heal(desk, third, budget=50).outcome and third.ran == []
-    fourth = Given()
-    heal(desk, fourth, budget=1, cool_down_sessions=0)
+    assert "nothing left to try" in heal(desk, second).outcome
     with desk.ledger.transaction() as tx:
-        tx.execute("UPDATE experiments SET session = session - INTERVAL 400 DAY")
-    heal(desk, fourth, budget=1, cool_down_sessions=60)
-    assert fourth.ran[-1].configuration == first.ran[0].configuration, "the cool-down is over"
+        tx.execute("UPDATE experiments SET session = session - INTERVAL 100 DAY")
+    third = Given()
+    heal(desk, third, budget=1)
+    assert third.ran[0].configuration == first.ran[0].configuration, "the cool-down is over"
 
 
 def test_what_failed_is_tried_again(desk: Desk) -> None:
@@ -264,6 +266,46 @@ def test_a_registry_that_fails_stops_the_cycle_and_the_next_one_goes_on(
     assert moves(desk) == [("promoted", 2, "agent")]
 
 
+def test_experiments_without_a_registry_fail_and_are_made_again(desk: Desk) -> None:
+    class Unreadable(Given):
+        """The real experiment, with MLflow's store in the way of being read."""
+
+        def run(self, specs: Any) -> Any:
+            store = Path(desk.registry.uri.removeprefix("sqlite:///"))
+            aside = store.rename(store.with_name("aside"))
+            store.write_text("this is no database")
+            try:
+                yield from [run_experiment(desk, spec) for spec in specs]
+            finally:
+                aside.rename(store)
+
+    done = heal(desk, Unreadable(), budget=2)
+    assert done.done and {r["decision"] for r in done.experiments} == {"failed"}
+    assert "not a database" in done.experiments[0]["reason"] and "2 failed" in done.outcome
+    assert desk.registry.versions(RIDGE) == (1, 2, 3, 4), "nothing half-made is left"
+    again = Given(outcomes=(2,))
+    heal(desk, again, budget=2)
+    assert [s.mutation_type for s in again.ran] == [r["mutation_type"] for r in done.experiments]
+    assert aliases(desk)["challenger"] == 2
+
+
+def test_an_experiment_that_died_after_registering_takes_its_version_up(desk: Desk) -> None:
+    spec = ExperimentSpec(
+        "x-01", "x", RIDGE, desk.next_session_due(), "other_window", "why",
+        desk.strategies[0].configuration, 1, (0.5, 0.6),
+    )  # fmt: skip
+    desk.registry.set_tags(RIDGE, 3, spec.tags)
+    done = run_experiment(desk, spec)
+    assert (done.error, done.candidate_version, done.passed) == (None, 3, False)
+    assert done.figures["trials"] == 3 and "not_better" in done.reasons
+    assert desk.registry.versions(RIDGE) == (1, 2, 3, 4), "nothing was trained again"
+    assert desk.registry._client().get_run(done.mlflow_run_id).data.tags["verdict"] == "not passed"
+    late = run_experiment(desk, replace(spec, champion_version=2))
+    assert late.error is not None and "the champion is version 1 now" in late.error
+    gone = run_experiment(desk, replace(spec, strategy_id="HYP-2026-009"))
+    assert gone.error is not None and "no strategy 'HYP-2026-009'" in gone.error
+
+
 def test_one_that_never_ends_is_given_up(desk: Desk) -> None:
     class Dying(Given):
         def run(self, specs: Any) -> Any:
@@ -279,9 +321,10 @@ def test_one_that_never_ends_is_given_up(desk: Desk) -> None:
 
 
 def test_one_cycle_at_a_time(desk: Desk) -> None:
-    with exclusive(desk.settings.data_path / "agent.lock", 1, "a test"):
-        with pytest.raises(LedgerBusy, match="healing cycle is held by process"):
-            heal(desk)
+    lock = desk.settings.data_path / "agent.lock"
+    held = pytest.raises(LedgerBusy, match="healing cycle is held by process")
+    with exclusive(lock, 1, "a test"), held:
+        heal(desk)
 
 
 def test_a_desk_without_a_champion_has_nothing_to_compare_with(desk: Desk) -> None:
