@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from hydra_pipelines.control import Control
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger.store import Ledger, exclusive
 from hydra_pipelines.settings import load_settings
+from hydra_pipelines_tests.conftest import TradedDesk
 from hydra_pipelines_tests.desks import REFUSED, CommandLine, shut_down
 
 PLAN = (
     "SELECT symbol, side, quantity, reference_price, target_weight, predicted_slippage_bps "
-    "FROM plan_rows ORDER BY ALL"
+    "FROM plan_rows JOIN plans USING (plan_id) WHERE session = '2019-01-02' ORDER BY ALL"
 )
 
 
@@ -27,8 +29,20 @@ def hydra(tmp_path: Path) -> Iterator[CommandLine]:
     shut_down(folder)
 
 
-def test_the_old_ledger_is_kept_and_the_first_cycle_is_the_first_again(hydra: CommandLine) -> None:
-    hydra.run("cycle", "--json")
+def test_the_old_ledger_is_kept_and_the_first_cycle_is_the_first_again(
+    traded_desk: TradedDesk, tmp_path: Path
+) -> None:
+    hydra = CommandLine(tmp_path / "desk")
+    # The venue of the desk that is copied may be at work.
+    ignored = shutil.ignore_patterns("gateway.json", "*.lock", "*.wanted")
+    shutil.copytree(traded_desk.hydra.folder, hydra.folder, ignore=ignored)
+    try:
+        _start_over(hydra)
+    finally:
+        shut_down(hydra.folder)
+
+
+def _start_over(hydra: CommandLine) -> None:
     settings = load_settings(data_dir=hydra.folder)
     before, control = _rows(settings.ledger_path), Control(settings.control_path)
     assert before
