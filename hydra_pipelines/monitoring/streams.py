@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,9 @@ def adwin(
     """
     from river.drift import ADWIN
 
-    detector = ADWIN(delta=delta, clock=1)
+    # The library has no types.
+    begin: Any = ADWIN
+    detector = begin(delta=delta, clock=1)
     seen: list[float] = list(state.values)
     for value in seen:
         detector.update(value)
@@ -88,7 +91,7 @@ def adwin(
             before, after = seen[:-ADWIN_RECENT], seen[-ADWIN_RECENT:]
             shifts[i] = math.fsum(after) / len(after)
             shifts[i] -= math.fsum(before) / len(before) if before else 0.0
-            detector, seen = ADWIN(delta=delta, clock=1), []
+            detector, seen = begin(delta=delta, clock=1), []
     return shifts, AdwinState(tuple(seen))
 
 
