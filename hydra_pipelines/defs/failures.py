@@ -1,50 +1,60 @@
 """A run that failed is told to a person, once, whoever started it and whoever notices first.
 
-Two notice: a hook in the run's own process, which works without any daemon, and the sensor of
-`sensors.failures`, which also sees runs that never came to a step or whose process was killed.
+Two notice: the run's own process when it closes its desk, which works without any daemon, and the
+sensor of `sensors.failures`, which also sees runs that never came to a step or whose process was
+killed. A hook on each step would do the first as well, at the price of an event for every step that
+did not fail.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 
 from hydra_pipelines.alerts import AlertKind, Outcome
-from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.desk import Desk
 
+_log = logging.getLogger(__name__)
 
-@dg.failure_hook(name="tell_of_failure", required_resource_keys={"desk"})
-def tell_of_failure(context: dg.HookContext) -> None:
-    """Tells of a failed step as soon as it has failed for good."""
-    resource: DeskResource = context.resources.desk
-    run = context.instance.get_run_by_id(context.run_id)
-    tell_of_failed_run(resource.desk, context.instance, run or context.run_id, context.job_name)
+
+def tell_at_the_end(
+    desk: Callable[[], Desk], instance: dg.DagsterInstance, run: dg.DagsterRun
+) -> None:
+    """Tell of the run whose process this is, where a step of it has failed for good. Never raises:
+    a run ends as it ends, whatever becomes of the telling."""
+    try:
+        why = what_failed(instance, run.run_id)
+        if why:
+            tell_of_failed_run(desk(), instance, run, why)
+    except Exception:
+        _log.exception("it could not be told that run %s failed", run.run_id)
 
 
 def tell_of_failed_run(
-    desk: Desk, instance: dg.DagsterInstance, run: dg.DagsterRun | str, job: str, said: str = ""
+    desk: Desk, instance: dg.DagsterInstance, run: dg.DagsterRun, said: str = ""
 ) -> Outcome | None:
     """Tell of a failed run; None where a person was told of it before.
 
     said: what to say where none of its steps failed.
     """
-    run_id = run if isinstance(run, str) else run.run_id
+    run_id = run.run_id
     try:
         if desk.alerts.told(AlertKind.JOB_FAILURE, run_id):
             return None
     except sqlite3.Error:
         # Where it can't be known, twice is better than never.
         pass
-    session = "" if isinstance(run, str) else run.tags.get("dagster/partition", "")
+    session = run.tags.get("dagster/partition", "")
     of = f" of session {session}" if session else ""
     why = what_failed(instance, run_id) or said or "no step ran"
     return desk.alerts.send(
         AlertKind.JOB_FAILURE,
         run_id,
-        f"hydra: {job}{of} failed",
+        f"hydra: {run.job_name}{of} failed",
         f"{why}\n\nRun {run_id}; its log is in the Dagster UI under Runs.",
     )
 

@@ -7,8 +7,6 @@ from datetime import date
 
 import dagster as dg
 
-from hydra_pipelines.defs.failures import tell_of_failure
-
 PARTITION_TAG = "dagster/partition"
 DRY_RUN_TAG = "hydra/dry_run"
 RECONCILE_TAG = "hydra/reconcile_only"
@@ -110,5 +108,4 @@ def _job(
         selection=selection,
         description=description,
         tags={PARTITION_TAG: session.isoformat(), **tags},
-        hooks={tell_of_failure},
     )

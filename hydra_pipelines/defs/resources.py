@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from hydra_pipelines.defs.failures import tell_at_the_end
 from hydra_pipelines.defs.whereabouts import note, noted
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings
@@ -46,6 +47,8 @@ class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield self
         finally:
+            if context.run is not None and context.instance is not None:
+                tell_at_the_end(lambda: self.desk, context.instance, context.run)
             if self._desk is not None:
                 self._desk.close()
                 self._desk = None

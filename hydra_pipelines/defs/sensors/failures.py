@@ -26,7 +26,7 @@ def failure_sensor() -> dg.SensorDefinition:
     def failure(context: dg.RunFailureSensorContext, desk: DeskResource) -> dg.SkipReason | None:
         run = context.dagster_run
         said = context.failure_event.message or ""
-        outcome = tell_of_failed_run(desk.desk, context.instance, run, run.job_name, said)
+        outcome = tell_of_failed_run(desk.desk, context.instance, run, said)
         if outcome is None:
             return dg.SkipReason(f"run {run.run_id} has told of its failure itself")
         # Without an answer Dagster keeps it as the reaction to that run.
