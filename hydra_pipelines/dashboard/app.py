@@ -16,7 +16,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from hydra_pipelines.dashboard.actions import Actions
 from hydra_pipelines.dashboard.cells import where
@@ -94,7 +93,7 @@ def create_app(
     hosts: Collection[str],
     token: str | None = None,
     read_only: bool | None = None,
-) -> ASGIApp:
+) -> Guarded:
     """The application, guarded. hosts: values of the header Host that it answers to.
 
     token: what a client has to show, None for none. read_only: None takes the settings'. The

@@ -47,7 +47,7 @@ class ReadingDesk(Desk):
     """A desk that reads from a snapshot kept open, and can write nothing to the ledger."""
 
     @cached_property
-    def ledger(self) -> SnapshotReader:  # type: ignore[override]
+    def ledger(self) -> SnapshotReader:
         return SnapshotReader(self.settings.ledger_path)
 
 
