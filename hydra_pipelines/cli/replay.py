@@ -126,8 +126,8 @@ def _run(desk: Desk, way: Itinerary) -> Done:
     done = Done()
     started = time.perf_counter()
     with desk_instance(desk) as instance, _asked_to_stop() as enough, _bar(way) as bar:
+        reporter = Reporter(instance, desk)
         try:
-            reporter = Reporter(instance, desk)
             reporter.catch_up()
             for one in replay(
                 desk, way, str(uuid.uuid4()), judge=reporter.judge, say=bar.say, enough=enough
@@ -141,6 +141,8 @@ def _run(desk: Desk, way: Itinerary) -> Done:
             done.stopped, done.exit_code = str(stop), REFUSED
         except _expected_errors() as error:
             done.stopped, done.exit_code = str(error), FAILURE
+        finally:
+            reporter.flush()
         if not done.stopped and done.sessions < len(way.sessions):
             done.stopped, done.exit_code = "it was asked to", FAILURE
     done.seconds = time.perf_counter() - started

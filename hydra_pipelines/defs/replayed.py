@@ -56,6 +56,8 @@ class Reporter:
         self._instance = instance
         self._desk = desk
         self._told: list[tuple[str, Told]] = []
+        self._unstored: list[Reported] = []
+        self._sessions = 0
         partitions = session_partitions(desk.calendar, desk.settings.embedded.first_session)
         assets = [build(partitions) for build in ALL_ASSETS]
         self._blocking = {
@@ -77,33 +79,44 @@ class Reporter:
         ]
 
     def report(self, done: Replayed | Published) -> None:
-        """Have the instance show a session's partitions as materialised, with their checks."""
+        """Have the instance show a session's partitions as materialised, with their checks.
+
+        Stored every few sessions and with each publication; `flush` stores what is left.
+        """
         told, self._told = self._told, []
         events: list[Reported] = [self._event(name, done.session, one) for name, one in told]
         if isinstance(done, Replayed) and done.result("account"):
             events += _reports_in_short(done)
+        self._unstored += events
+        self._sessions += 1
+        if self._sessions >= STORE_EVERY or isinstance(done, Published):
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what was reported and is not stored yet."""
+        events, self._unstored, self._sessions = self._unstored, [], 0
         report_together(self._instance, events)
 
     def catch_up(self) -> None:
-        """Report the last session that was finished, where a replay was killed before it could.
+        """Report finished sessions of which a replay was killed before it could tell.
 
-        Only that it was: what it showed went with the process, and is in the ledger.
+        Only that they were finished: what they showed went with the process, and is in the ledger.
         """
-        due, calendar = self._desk.next_session_due(), self._desk.calendar
-        if due <= self._desk.settings.embedded.first_session:
-            return
-        last = calendar.next(due, -1).isoformat()
-        events = [
-            dg.AssetMaterialization(
-                asset_key=name,
-                partition=last,
-                metadata={**RUN_BY, "shows": "nothing: the replay was killed after the session"},
-            )
-            for name in TELLERS
-            if last
-            not in self._instance.event_log_storage.get_materialized_partitions(dg.AssetKey(name))
-        ]
-        report_together(self._instance, events)
+        first, due = self._desk.settings.embedded.first_session, self._desk.next_session_due()
+        done = [str(day) for day in self._desk.calendar.between(first, due) if day < due]
+        storage = self._instance.event_log_storage
+        for name in TELLERS:
+            there = storage.get_materialized_partitions(dg.AssetKey(name))
+            self._unstored += [
+                dg.AssetMaterialization(
+                    asset_key=name,
+                    partition=day,
+                    metadata={**RUN_BY, "shows": "only that it was finished"},
+                )
+                for day in done
+                if day not in there
+            ]
+        self.flush()
 
     def _blocks(self, name: str, told: dg.AssetCheckResult) -> bool:
         return self._blocking[name, told.check_name or ""]
@@ -129,6 +142,8 @@ class Reporter:
         )
 
 
+STORE_EVERY = 5
+"""Sessions whose events are stored together."""
 RUN_BY = {"run_by": "hydra replay"}
 WHOLE = frozenset(
     {"champion_models", "order_plan", "executions", "performance", "slippage_reconciliation"}
