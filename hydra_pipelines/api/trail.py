@@ -62,20 +62,20 @@ def audit_events(desk: Desk, wanted: AuditFilter = AuditFilter(), limit: int = 5
 def recent_activity(desk: Desk, limit: int = 12) -> list[Row]:
     """What happened last, as `audit_events` gives it, with runs of one kind told once.
 
-    Fills and orders of one synchronisation are dozens of events: `count` says how many were told
-    in one, and the row is the latest of them.
+    Fills and orders of one run are dozens of events: `count` says how many were told in one, and
+    the row is the latest of them.
     """
     out: list[Row] = []
+    told: dict[tuple[Any, ...], Row] = {}
     for row in audit_events(desk, limit=limit * 40):
-        last = out[-1] if out else None
-        same = last is not None and all(last[k] == row[k] for k in ("event", "run_id", "actor"))
-        if last is not None and same and row["event"] in _MANY:
-            last["count"] += 1
-            last["text"] = f"{last['count']} {_MANY[row['event']]}"
-            continue
-        if len(out) == limit:
-            break
-        out.append({**row, "count": 1})
+        key = (row["event"], row["run_id"], row["actor"])
+        if row["event"] in _MANY and key in told:
+            first = told[key]
+            first["count"] += 1
+            first["text"] = f"{first['count']} {_MANY[row['event']]}"
+        elif len(out) < limit:
+            told[key] = {**row, "count": 1}
+            out.append(told[key])
     return out
 
 

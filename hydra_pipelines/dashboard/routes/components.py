@@ -55,7 +55,7 @@ def _table(parts: tuple[Registered, ...], now: datetime, read_only: bool) -> Tab
                 Cell("docs", "text", c.url)
                 if c.url.startswith(("http://", "https://", "/"))
                 else cells.text(None),
-                cells.number(c.pid, 0),
+                Cell(str(c.pid or cells.NOTHING), "num"),
                 cells.text(None)
                 if read_only
                 else Cell(

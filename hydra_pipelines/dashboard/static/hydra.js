@@ -146,6 +146,7 @@
     });
     const width = el.clientWidth - 20;
     const short = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "2-digit", timeZone: "UTC" });
+    const days = [1, 2, 7, 14, 30, 61, 91, 182, 365, 730].map((n) => n * 86400);
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     const marks = {
       hooks: {
@@ -174,7 +175,7 @@
       width, height: 210, tzDate: utc, cursor, plugins: [marks],
       scales: { x: { time: true } },
       padding: [12, 16, 0, 0],
-      axes: [{ ...axis, space: 90, values: (u, v) => v.map((x) => short.format(new Date(x * 1000))) }, { ...axis, size: 76, values: (u, v) => v.map(money) }],
+      axes: [{ ...axis, space: 90, incrs: days, values: (u, v) => v.map((x) => short.format(new Date(x * 1000))) }, { ...axis, size: 76, values: (u, v) => v.map(money) }],
       series: [
         { label: "Session", value: date },
         { label: "Equity, USD", stroke: colour("--link"), width: 2, value: (u, v) => money(v), points: { show: xs.length < 3 } },
@@ -185,7 +186,7 @@
       width, height: 110, tzDate: utc, cursor,
       scales: { x: { time: true } },
       padding: [8, 16, 4, 0],
-      axes: [{ ...axis, show: false }, { ...axis, size: 76, values: (u, v) => v.map((x) => `${x.toFixed(1)} %`) }],
+      axes: [{ ...axis, show: false, incrs: days }, { ...axis, size: 76, values: (u, v) => v.map((x) => `${x.toFixed(1)} %`) }],
       series: [
         { label: "Session", value: date },
         { label: "Drawdown", stroke: colour("--bad"), fill: colour("--bad-bg"), width: 1, value: (u, v) => (v == null ? "–" : `${v.toFixed(2)} %`), points: { show: xs.length < 3 } },
