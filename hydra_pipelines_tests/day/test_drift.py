@@ -25,6 +25,7 @@ from hydra_pipelines.sessions import NotASession
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.day.versions import MOMENTUM, RIDGE, copy_of
 from hydra_pipelines_tests.desks import REFUSED, CommandLine
+from hydra_pipelines_tests.monitoring.journal import write_fills
 from hydra_pipelines_tests.scenarios.regimes import regime_desk, replay_predictions
 
 TRAINED, PEAK, LAST = date(2019, 12, 31), date(2020, 2, 19), date(2020, 3, 31)
@@ -205,6 +206,27 @@ def test_without_predictions_a_model_is_not_judged_and_the_run_is_not_ok(
     states = {(c["family"], c["detector"]): c["state"] for c in run.checks}
     assert states["concept", "cusum"] == states["performance", "brier"] == "not_enough_data"
     assert states["feature", "psi"] != "not_enough_data"
+
+
+def test_orders_that_cost_twice_what_was_predicted_are_drift_of_the_desk(
+    models_desk: Desk,
+) -> None:
+    session = models_desk.next_session_due()
+    with models_desk.ledger.transaction() as tx:
+        write_fills(tx, [(4.0 + i % 3, 2.2 * (4.0 + i % 3)) for i in range(30)])
+        # All of them in the execution session of the one that is checked.
+        tx.execute("UPDATE executed_trades SET session = ?", [models_desk.calendar.next(session)])
+    run = day.check_drift(models_desk, session, "x")
+    (check,) = [c for c in run.checks if c["family"] == "execution"]
+    assert check["state"] == "alarm" and check["value"] == pytest.approx(1.2) and check["n"] == 30
+    assert run.status == "drift_detected" and not run.drifted
+    with models_desk.ledger.snapshot() as rows:
+        (event,) = rows.query("SELECT * FROM audit_events WHERE event = 'drift_detected'")
+    assert event["strategy_id"] is None and "slippage_bias" in event["details"]
+    assert "drift in execution" in models_desk.alerts.recent(1)[0].title
+    # The session before, nothing of that was known.
+    earlier = models_desk.calendar.previous(session)
+    assert day.check_drift(models_desk, earlier, "x").status == "no_models"
 
 
 def test_rollback_by_drift_is_off_by_default(models_desk: Desk) -> None:

@@ -59,12 +59,12 @@ def test_the_asset_shows_what_was_found_and_links_the_report(folder: Path) -> No
     assert set(checks) == {"models_as_trained", "every_model_checked"}
     assert all(check.passed for check in checks.values())
     assert shown["status"].value == "ok" and shown["models_checked"].value == 2
-    records = shown["models"].value
-    assert len(records) == 2
+    table = shown["models"]
+    assert isinstance(table, dg.TableMetadataValue) and len(table.records) == 2
     picture = str(shown[f"bars_{RIDGE}"].value)
     svg = base64.b64decode(picture.partition("base64,")[2].rstrip(")"))
     names = "".join(ElementTree.fromstring(svg).itertext())
-    assert "volatility_21d, psi" in names and "alarm level" in names
+    assert "bollinger_z_20, psi" in names and "alarm level" in names
     # The report is one file, needs no network, and is found by the run.
     path = Path(str(shown["report"].value))
     stored = api.drift(desk)["latest"]["report"]
