@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hydra_pipelines.cli.app import app
 from hydra_pipelines.settings import SettingsError, load_settings
-from hydra_pipelines_tests.desks import OK, REFUSED, USAGE, CommandLine
+from hydra_pipelines_tests.desks import OK, REFUSED, USAGE
+
+
+@dataclass(frozen=True)
+class Said:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Hydra:
+    """`hydra` in this process, which has Dagster loaded already."""
+
+    def __init__(self, folder: Path, **environment: str):
+        self.folder = folder
+        self._environment = environment
+
+    def run(self, *arguments: str, **environment: str) -> Said:
+        with pytest.MonkeyPatch.context() as patch:
+            # Set when the command opens the instance, and forgotten here.
+            patch.setenv("DAGSTER_HOME", "")
+            env = {"HYDRA_DATA_DIR": str(self.folder), **self._environment, **environment}
+            done = CliRunner().invoke(app, list(arguments), env=env)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return Said(done.exit_code, done.stdout, done.stderr)
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == OK, done.stderr
+        return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def hydra(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return CommandLine(tmp_path_factory.mktemp("paper trade") / "my desk")
+def hydra(tmp_path_factory: pytest.TempPathFactory) -> Hydra:
+    return Hydra(tmp_path_factory.mktemp("paper trade") / "my desk")
 
 
 @pytest.fixture
-def ibkr(hydra: CommandLine) -> Iterator[CommandLine]:
-    yield CommandLine(hydra.folder, HYDRA_BROKER__VENUE="ibkr")
+def ibkr(hydra: Hydra) -> Iterator[Hydra]:
+    yield Hydra(hydra.folder, HYDRA_BROKER__VENUE="ibkr")
     (hydra.folder / "paper-trade.yaml").unlink(missing_ok=True)
 
 
-def in_dagster(hydra: CommandLine) -> dict[str, bool]:
+def in_dagster(hydra: Hydra) -> dict[str, bool]:
     """Schedule -> whether it is on, as Dagster's own command line loads and lists them."""
     done = subprocess.run(
         [sys.executable, "-m", "dagster", "schedule", "list", "-m", "hydra_pipelines"],
         env={**os.environ, "HYDRA_DATA_DIR": str(hydra.folder),
              "DAGSTER_HOME": str(hydra.folder / "dagster")},
-        cwd=hydra.folder.parent,
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -39,7 +72,7 @@ def in_dagster(hydra: CommandLine) -> dict[str, bool]:
     return {words[1]: words[2] == "[RUNNING]" for words in lines}
 
 
-def test_start_and_stop_switch_what_the_ui_switches(hydra: CommandLine) -> None:
+def test_start_and_stop_switch_what_the_ui_switches(hydra: Hydra) -> None:
     started = hydra.json("paper-trade", "start")
     assert (started["trading"], started["at"], started["venue"]) == (
         "on", "09:35", "the embedded venue",
@@ -58,7 +91,7 @@ def test_start_and_stop_switch_what_the_ui_switches(hydra: CommandLine) -> None:
     assert said.returncode == OK and "Trading is off" in said.stderr
 
 
-def test_what_is_chosen_holds_for_this_desk_alone(ibkr: CommandLine, tmp_path: Path) -> None:
+def test_what_is_chosen_holds_for_this_desk_alone(ibkr: Hydra, tmp_path: Path) -> None:
     chosen = ("--port", "7497", "--client-id", "3", "--schedule-hour", "10")
     done = ibkr.run("paper-trade", "start", *chosen)
     assert done.returncode == OK, done.stderr
@@ -74,7 +107,7 @@ def test_what_is_chosen_holds_for_this_desk_alone(ibkr: CommandLine, tmp_path: P
     assert (settings.broker.port, f"{settings.schedule.trading:%H:%M}") == (7497, "10:00")
 
 
-def test_a_place_that_wins_is_named_and_nothing_is_kept(ibkr: CommandLine) -> None:
+def test_a_place_that_wins_is_named_and_nothing_is_kept(ibkr: Hydra) -> None:
     done = ibkr.run("paper-trade", "start", "--port", "7497", IBKR_PORT="4002")
     assert done.returncode == USAGE
     assert "broker.port is 4002 (in the IBKR_ names), which wins" in done.stderr
@@ -84,14 +117,14 @@ def test_a_place_that_wins_is_named_and_nothing_is_kept(ibkr: CommandLine) -> No
 
 
 @pytest.mark.parametrize("port", [4001, 7496])
-def test_a_live_port_needs_a_word_of_its_own(ibkr: CommandLine, port: int) -> None:
+def test_a_live_port_needs_a_word_of_its_own(ibkr: Hydra, port: int) -> None:
     refused = ibkr.run("paper-trade", "start", "--port", str(port))
     assert refused.returncode == REFUSED
     assert f"port {port} is a LIVE port: real orders, real money" in refused.stderr
     assert not (ibkr.folder / "paper-trade.yaml").exists()
 
 
-def test_with_that_word_it_is_kept_and_the_guard_stays(ibkr: CommandLine) -> None:
+def test_with_that_word_it_is_kept_and_the_guard_stays(ibkr: Hydra) -> None:
     meant = ibkr.run("paper-trade", "start", "--port", "4001", "--yes-i-mean-live")
     assert meant.returncode == OK and "WARNING" in meant.stderr
     assert load_settings(data_dir=ibkr.folder).broker.port == 4001
@@ -99,7 +132,7 @@ def test_with_that_word_it_is_kept_and_the_guard_stays(ibkr: CommandLine) -> Non
     assert check.returncode != OK and "live port" in check.stdout + check.stderr
 
 
-def test_what_makes_no_sense_is_refused(hydra: CommandLine) -> None:
+def test_what_makes_no_sense_is_refused(hydra: Hydra) -> None:
     embedded = hydra.run("paper-trade", "start", "--port", "4002")
     assert embedded.returncode == USAGE and "HYDRA_BROKER__VENUE=ibkr" in embedded.stderr
     dry = hydra.run("paper-trade", "start", HYDRA_MODE="dry_run")
@@ -107,7 +140,7 @@ def test_what_makes_no_sense_is_refused(hydra: CommandLine) -> None:
     assert hydra.run("paper-trade", "start", "--schedule-hour", "24").returncode == USAGE
 
 
-def test_the_desk_s_file_holds_nothing_else(hydra: CommandLine, tmp_path: Path) -> None:
+def test_the_desk_s_file_holds_nothing_else(hydra: Hydra, tmp_path: Path) -> None:
     (tmp_path / "paper-trade.yaml").write_text("risk: {daily_loss: 1.0}\n")
     with pytest.raises(SettingsError, match=r"risk\.daily_loss can't be set in paper-trade\.yaml"):
         load_settings(data_dir=tmp_path)
