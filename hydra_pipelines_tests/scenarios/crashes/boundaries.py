@@ -23,7 +23,7 @@ from ib_insync import Client
 from hydra_pipelines.execution.broker.client import TwsClient
 from hydra_pipelines.execution.broker.gateway import BrokerGateway
 from hydra_pipelines.execution.orders.manager import OrderManager
-from hydra_pipelines.ledger import store
+from hydra_pipelines.ledger import locks, store
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.paper_gateway.control import VenueClock
 
@@ -101,7 +101,9 @@ class Boundaries:
         self._watch("_changing", BrokerGateway, "modify")
         self._around(VenueClock, "wait_until", lambda *_: "clock wait")
         self._around(BrokerGateway, "connect", lambda *_: "connection")
-        self._around(store, "_acquire", lambda *_: "lock")
+        # The ledger's own lock, and all others.
+        self._around(store, "acquire", lambda *_: "lock")
+        self._around(locks, "acquire", lambda *_: "lock")
         for name in REPLIES:
             self._around(TwsClient, name, self._kind_of_reply)
         self._around(OrderManager, "reconcile", lambda *_: "reconciliation")
