@@ -14,7 +14,7 @@ from hydra_pipelines.desk import Desk
 from hydra_pipelines.settings import Settings
 
 
-class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class DeskResource(dg.ConfigurableResource):
     """The desk of this environment. All steps of a run share it, with its broker connection."""
 
     @staticmethod
