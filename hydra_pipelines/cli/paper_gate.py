@@ -117,8 +117,8 @@ def _slippage(found: dict[str, Any]) -> list[str]:
         "  the journal's figure (|relative bias| < 0.5, correlation > 0.3): "
         f"{'calibrated' if found['is_model_calibrated'] else 'not calibrated'}, relative bias "
         f"{found['relative_bias']:+.2f}, correlation {_number(found['correlation'])}; a right "
-        f"predictor would show about {_number(found['attainable_correlation'])} in fills that scatter "
-        "like these",
+        f"predictor would show about {_number(found['attainable_correlation'])} in fills that "
+        "scatter like these",
         f"  cost over prediction {_ratio(level)}: "
         f"{'within' if found['level_holds'] else 'not certain to be within'} 50% to 150%",
     ]
