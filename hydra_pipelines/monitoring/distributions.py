@@ -72,10 +72,19 @@ def ks_distance(reference: np.ndarray, current: np.ndarray) -> float:
     if not len(reference) or not len(current):
         raise ValueError("a Kolmogorov-Smirnov distance needs values on both sides")
     large, small = (reference, current) if len(reference) >= len(current) else (current, reference)
+    right = np.searchsorted(large, small, side="right")
+    if (small[1:] == small[:-1]).any() or (large[right - 1] == small).any():
+        left = np.searchsorted(large, small, side="left")
+        own_right = np.searchsorted(small, small, side="right")
+        own_left = np.searchsorted(small, small, side="left")
+    else:
+        # Without ties each value is its own place, and both sides of it are the same.
+        left, own_left = right, np.arange(len(small))
+        own_right = own_left + 1
     worst = 0.0
-    for side in ("left", "right"):
-        gap = np.searchsorted(large, small, side=side) / len(large)
-        gap -= np.searchsorted(small, small, side=side) / len(small)
+    for theirs, ours in ((left, own_left), (right, own_right)):
+        gap = theirs / len(large)
+        gap -= ours / len(small)
         worst = max(worst, float(gap.max()), -float(gap.min()))
     return worst
 
