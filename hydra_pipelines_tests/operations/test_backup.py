@@ -147,6 +147,7 @@ def test_the_desk_goes_on_elsewhere_and_sends_nothing_twice(
     assert (entry.event, entry.actor) == ("backup_restored", "user:ann")
     assert elsewhere.next_session_due() == interrupted.session
     before = {order["order_ref"] for order in truth(elsewhere)["orders"]}
+    assert len(before) == 2, "the account is the one of the backup, too"
 
     today = run_day(elsewhere, interrupted.session)
     elsewhere.close()
