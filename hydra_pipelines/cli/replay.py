@@ -160,7 +160,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     def ask(number: int, _: object) -> None:
         nonlocal asked
         asked = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         say("Stopping after this session (again to stop at once) …")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
