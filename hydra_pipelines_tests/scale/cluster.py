@@ -59,7 +59,9 @@ class Cluster:
         trap: `module:Class.method:n:group`, where it is killed at the n-th call with all its
         processes, or `...:step`, where only the process dies that executes the step.
         """
-        wide = ["--concurrency", "2"] if queue == "research" else []
+        # Each process at work loads what the steps need: in the short form one has to do.
+        several = queue == "research" and os.environ.get("FULL_SCALE")
+        wide = ["--concurrency", "2"] if several else []
         program = [sys.executable, "-c", TRAPPED, trap] if trap else HYDRA
         with (self.folder / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
