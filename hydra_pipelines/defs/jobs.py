@@ -81,10 +81,11 @@ def all_jobs(due: date, worked: date | None) -> list[dg.UnresolvedAssetJobDefini
         ),
         _job(
             "drift_check",
-            dg.AssetSelection.assets("drift_report"),
+            dg.AssetSelection.assets("drift_report", "model_watches"),
             before,
-            "Every champion against what it was trained on, as of the session; the HTML report. "
-            "Sends nothing, and trains nothing.",
+            "Every champion against what it was trained on, as of the session; the HTML report; "
+            "versions promoted on the agent's word beside those that they replaced. Sends nothing, "
+            "and trains nothing.",
         ),
         _job(
             "self_heal",

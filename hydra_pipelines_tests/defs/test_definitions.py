@@ -90,7 +90,7 @@ JOBS = {
     "reconcile": WORKED,
     "sync_positions": after("positions"),
     "train": {"bars", "features", "trained_models"},
-    "drift_check": {"drift_report"},
+    "drift_check": {"drift_report", "model_watches"},
     "self_heal": AGENT,
 }
 AT_THE_BROKER = {"daily_cycle", "plan", "execute", "reconcile", "sync_positions"}

@@ -18,7 +18,7 @@ from hydra_pipelines_tests.scenarios.crashes.forks import KILLED
 from hydra_pipelines_tests.scenarios.killed_healing import HealingServer
 
 EVERY = bool(os.environ.get("HEALING"))
-STEPS = {"auto": 7, "propose": 13}
+STEPS = {"auto": 9, "propose": 17}
 """Of the boundaries, the suite kills at every so many."""
 
 
