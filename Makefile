@@ -90,7 +90,7 @@ bench: env
 
 lock: env
 	@.venv/bin/python -m pip install --quiet uv
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --quiet --no-config --no-header \
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra scale --quiet --no-config --no-header \
 	    --universal --python-version 3.11 --fork-strategy fewest --no-build --generate-hashes \
 	    --output-file requirements.lock
 
