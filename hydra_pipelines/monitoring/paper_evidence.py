@@ -126,7 +126,7 @@ def gather(rows: Rows, control: Control, asked: Asked) -> Facts:
             for row in paper.events(rows, AuditEvent.CONNECTION_RESTORED, began)
             if row["details"].get("venue") == asked.venue
         ],
-        drills=_drills(rows, began),
+        drills=_drills(rows),
         troubles=troubles,
         lost_since=lost_since(control),
         calibration=asked.calibration,
@@ -207,7 +207,7 @@ def _trips(rows: Rows, sessions: list[PaperSession]) -> list[Seen]:
     return found
 
 
-def _drills(rows: Rows, since: datetime) -> list[Drill]:
+def _drills(rows: Rows) -> list[Drill]:
     return [
         Drill(
             row["occurred_at"],
@@ -215,7 +215,7 @@ def _drills(rows: Rows, since: datetime) -> list[Drill]:
             row["details"].get("passed") is True,
             str(row["details"].get("why", "")),
         )
-        for row in paper.events(rows, AuditEvent.DRILL, since)
+        for row in paper.events(rows, AuditEvent.DRILL)
     ]
 
 

@@ -19,7 +19,7 @@ What counts, and what does not:
   last before it.
 - **What is seen once** (a healing cycle, a breaker, a reconnect) counts since the desk's first
   session at the venue, at most `evidence_days` before its last one. A drill is looked at as its
-  latest run: one that failed speaks against the condition until it passes.
+  latest run: one that failed, whenever it did, speaks against the condition until it passes.
 - **The venue.** Evidence is of one venue and one account. Only that of IBKR paper opens live. At
   the embedded venue the gate is a rehearsal: a session there takes a second, and its broker is the
   project's own idea of one.
@@ -262,7 +262,7 @@ def _slippage(facts: Facts) -> Condition:
 def _healing(facts: Facts, since: datetime | None) -> Condition:
     cycles = _within(facts.healing or (), since)
     drill, failed = _latest(facts.drills, "drift", since)
-    if drill and drill.passed:
+    if drill:
         cycles.append(Seen(drill.at, f"drill: {drill.why}" if drill.why else "drill"))
     return _seen(
         Name.HEALING, cycles, failed, "one that ended in a promotion, a rejection or a rollback",
@@ -282,7 +282,7 @@ def _errors(facts: Facts) -> Condition:
 def _breakers(facts: Facts, since: datetime | None) -> Condition:
     trips = _within(facts.trips, since)
     drill, failed = _latest(facts.drills, "breaker", since)
-    if drill and drill.passed:
+    if drill:
         trips.append(Seen(drill.at, "drill"))
     return _seen(
         Name.BREAKERS, trips, failed, "one, by a loss or by a drill", "hydra drill breaker"
@@ -294,7 +294,7 @@ def _reconnect(facts: Facts, since: datetime | None) -> Condition:
     embedded = facts.venue == "embedded"
     drill, failed = _latest(facts.drills, "disconnect", since)
     # The stand-in is no evidence of how IBKR's gateway comes back.
-    if drill and drill.passed and embedded:
+    if drill and embedded:
         found.append(Seen(drill.at, "drill"))
     return _seen(
         Name.RECONNECT, found, failed, "one, at this venue",
@@ -361,10 +361,11 @@ def _within(seen: Iterable[Seen], since: datetime | None) -> list[Seen]:
 def _latest(
     drills: Iterable[Drill], fault: str, since: datetime | None
 ) -> tuple[Drill | None, Drill | None]:
-    """The latest drill of a fault that counts, and the same where it failed."""
-    counting = [d for d in drills if d.fault == fault and since is not None and d.at >= since]
-    last = max(counting, key=lambda drill: drill.at, default=None)
-    return last, None if last is None or last.passed else last
+    """The latest drill of a fault: where it passed and counts, and where it failed, whenever."""
+    last = max((d for d in drills if d.fault == fault), key=lambda d: d.at, default=None)
+    if last is None or not last.passed:
+        return None, last
+    return (last if since is not None and last.at >= since else None), None
 
 
 def _condition(

@@ -76,6 +76,10 @@ def test_a_drill_shows_a_reconnect_of_the_stand_in_and_not_of_ibkr() -> None:
 def test_the_latest_drill_counts() -> None:
     bad, good = Drill(at(4), "breaker", False, "no"), Drill(at(5), "breaker", True)
     assert evaluate(green(trips=[], drills=[bad, good]), LIMITS).passed
+    assert failing(evaluate(green(drills=[replace(bad, at=at(-9))]), LIMITS)) == [Name.BREAKERS]
+    assert evaluate(green(drills=[replace(good, at=at(-9))]), LIMITS).passed
+    early = green(trips=[], drills=[replace(good, at=at(-9))])
+    assert failing(evaluate(early, LIMITS)) == [Name.BREAKERS], "before the first session"
     worse = replace(bad, at=at(6))
     assert failing(evaluate(green(drills=[good, worse]), LIMITS)) == [Name.BREAKERS]
 
