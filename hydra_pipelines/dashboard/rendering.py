@@ -69,6 +69,7 @@ class Renderer:
             "utc": cells.utc,
             "size": cells.size,
             "prose": _prose,
+            "shown": cells.shown,
             # Whole, where `shown` would cut: an address, and a value that comes back.
             "link": lambda value: escape(str(value)),
             "raw_attribute": lambda value: escape(str(value)),
