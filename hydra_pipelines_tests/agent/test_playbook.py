@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hydra_pipelines.agent.diagnosis import Cause, Diagnosis
 from hydra_pipelines.agent.playbook import (
     PLAYBOOK,
+    RECENT_WINDOW,
     differences,
     key_of,
     proposals,
@@ -30,6 +31,8 @@ RIDGE = StrategySpec(
     parameters={"alpha": 1000.0, "window_sessions": 252},
     signal=SignalRule(top_fraction=0.25),
 )
+RECENT = replace(RIDGE, parameters={"alpha": 1000.0, "window_sessions": RECENT_WINDOW})
+"""What one of the mutations would make of it already."""
 TREES = replace(RIDGE, family="hist_gradient_boosting", parameters={})
 RULE = replace(RIDGE, family="momentum", features=("momentum_12_1_z",), parameters={})
 CURABLE = [cause for cause in Cause if cause.has_cure and cause is not Cause.EXECUTION]
@@ -44,7 +47,7 @@ def kinds(found: object) -> list[str]:
 
 
 @given(
-    st.sampled_from((RIDGE, TREES, RULE)),
+    st.sampled_from((RIDGE, RECENT, TREES, RULE)),
     st.sampled_from(CURABLE),
     st.sets(st.sampled_from(RIDGE.features)),
     st.integers(0, 12),
