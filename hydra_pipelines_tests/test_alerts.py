@@ -268,7 +268,8 @@ def test_an_order_manager_is_given_the_desks_alerts(tmp_path: Path, monkeypatch:
         lambda **parts: given.update(parts) or SimpleNamespace(),
     )
     desk = Desk(Settings(root=tmp_path))
-    monkeypatch.setattr(Desk, "broker", lambda self: module.contextlib.nullcontext("a broker"))
+    broker = module.contextlib.nullcontext(SimpleNamespace(outages=0))
+    monkeypatch.setattr(Desk, "broker", lambda self: broker)
     monkeypatch.setattr(Desk, "clock", None)
     monkeypatch.setattr(Desk, "calendar", None)
     with trading.at_work(desk, "run"):

@@ -127,7 +127,7 @@ def watched(desk: Desk, market: Market, champion: StrategyModel) -> Watched:
 
 def _sources(panel: FeaturePanel, features: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """The features and what ranks and z-scores among them were made from, with what uses each."""
-    out = {name: (name,) for name in features}
+    out: dict[str, tuple[str, ...]] = {name: (name,) for name in features}
     for name in features:
         raw = name.removesuffix("_rank").removesuffix("_z")
         if raw != name and raw in panel.names:
@@ -192,8 +192,9 @@ def observed(desk: Desk, one: Watched, made: Made) -> Observed:
 def _training_predictions(one: Watched) -> np.ndarray:
     """What the model says of the sessions it was trained on: (trained, N)."""
     columns = [one.columns[name][: one.trained] for name in one.model.features]
-    out = np.full(columns[0].shape, np.nan)
-    step = max(1, _BLOCK // max(out.shape[1], 1))
+    sessions, symbols = columns[0].shape
+    out = np.full((sessions, symbols), np.nan)
+    step = max(1, _BLOCK // max(symbols, 1))
     for first in range(0, len(out), step):
         block = slice(first, first + step)
         x = np.stack([column[block] for column in columns], axis=-1)

@@ -293,10 +293,10 @@ def make_session_signals(desk: Desk, session: date) -> SignalsResult:
                 kept[row["strategy_id"]] = (*kept.get(row["strategy_id"], ()), row)
             return SignalsResult(kept, {}, kept=True)
         rules = {
-            (spec.id, version): SignalRule(**rule)
+            (spec.id, version): SignalRule(**changed)
             for spec in desk.strategies
             for version in {row["model_version"] for row in stored}
-            if (rule := experiments.signal_rule(tx, spec.id, version, vars(spec.signal)))
+            if (changed := experiments.signal_rule(tx, spec.id, version, vars(spec.signal)))
         }
     rows: dict[str, tuple[Mapping[str, Any], ...]] = {}
     failures: dict[str, str] = {}

@@ -68,8 +68,8 @@ def load_settings(root: Path | None = None, **overrides: Any) -> Settings:
             f"a section as {PREFIX}SECTION__NAME"
         ) from error
     except ValidationError as error:
-        said = [_explained(found, sources, lines) for found in error.errors()]
-        raise SettingsError(f"settings of {root}:\n" + "\n".join(said)) from error
+        wrong = [_explained(found, sources, lines) for found in error.errors()]
+        raise SettingsError(f"settings of {root}:\n" + "\n".join(wrong)) from error
     if settings.mode == "live" and _is_paper(names):
         raise SettingsError("mode is live but IBKR_PAPER_TRADING is true: change one of them")
     return settings

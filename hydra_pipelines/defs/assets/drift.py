@@ -1,6 +1,7 @@
 """Whether the models still see the market that they were trained on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -50,7 +51,7 @@ def drift_report(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             report = day.make_drift_report(desk.desk, run, say) if wanted else None
         checks = sorted(run.checks, key=lambda check: _WORST_FIRST.index(check["state"]))
         counts = {state: sum(c["state"] == state for c in checks) for state in _WORST_FIRST}
-        shown: dict[str, object] = {
+        shown: dict[str, Any] = {
             "status": run.status,
             "run_no": run.run_no,
             "models_checked": run.models_checked,
