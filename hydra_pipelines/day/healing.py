@@ -217,8 +217,13 @@ def _experiment(desk: Desk, cycle_id: str, runner: Runner, say: Say) -> None:
     specs = [spec_of(row) for row in todo.values() if row["configuration"] is not None]
     if specs:
         say(f"{len(specs)} experiments: {', '.join(spec.mutation_type for spec in specs)}")
+        unheard = {spec.experiment_id for spec in specs}
         for result in runner.run(specs):
             _record(desk, todo[result.experiment_id], result, say)
+            unheard.discard(result.experiment_id)
+        for experiment_id in sorted(unheard):
+            lost = ExperimentResult(experiment_id, error="whoever ran it gave no result")
+            _record(desk, todo[experiment_id], lost, say)
     with desk.ledger.transaction() as tx:
         experiments.set_stage(tx, cycle_id, MEASURED)
 

@@ -323,6 +323,16 @@ def test_one_that_never_ends_is_given_up(desk: Desk) -> None:
     assert f"begun {MAX_ATTEMPTS} times" in done.experiments[0]["reason"]
 
 
+def test_one_that_nobody_hears_of_again_has_failed(desk: Desk) -> None:
+    class Silent(Given):
+        def run(self, specs: Any) -> Any:
+            yield from super().run(specs[:1])
+
+    done = heal(desk, Silent(outcomes=(2,)), budget=2)
+    assert [r["decision"] for r in done.experiments] == ["pending", "failed"]
+    assert "no result" in done.experiments[1]["reason"] and aliases(desk)["challenger"] == 2
+
+
 def test_one_cycle_at_a_time(desk: Desk) -> None:
     lock = desk.settings.data_path / "agent.lock"
     held = pytest.raises(LedgerBusy, match="healing cycle is held by process")
