@@ -23,26 +23,19 @@ class FillFilter:
     strategy: str | None = None
     order_ref: str | None = None
 
-    @property
-    def parameters(self) -> list[object]:
-        return [
-            self.symbol,
-            self.side,
-            self.session,
-            self.first,
-            self.last,
-            self.strategy,
-            self.order_ref,
-        ]
-
-
-_WHERE = (
-    "($1 IS NULL OR t.symbol = $1) AND ($2 IS NULL OR t.side = $2) "
-    "AND ($3 IS NULL OR t.session = $3) AND ($4 IS NULL OR t.session >= $4) "
-    "AND ($5 IS NULL OR t.session <= $5) "
-    "AND ($6 IS NULL OR list_contains(string_split(coalesce(t.strategies, ''), ','), $6)) "
-    "AND ($7 IS NULL OR t.order_ref = $7)"
-)
+    def where(self) -> tuple[str, list[object]]:
+        """The condition on executed_trades `t`, and its parameters."""
+        tests = {
+            "t.symbol = ?": self.symbol,
+            "t.side = ?": self.side,
+            "t.session = ?": self.session,
+            "t.session >= ?": self.first,
+            "t.session <= ?": self.last,
+            "list_contains(string_split(coalesce(t.strategies, ''), ','), ?)": self.strategy,
+            "t.order_ref = ?": self.order_ref,
+        }
+        given = {test: value for test, value in tests.items() if value is not None}
+        return " AND ".join(given) or "TRUE", list(given.values())
 
 
 def fill_page(desk: Desk, wanted: FillFilter = FillFilter(), page: int = 1, size: int = 50) -> Row:
@@ -51,24 +44,23 @@ def fill_page(desk: Desk, wanted: FillFilter = FillFilter(), page: int = 1, size
     Returns `rows` (columns of executed_trades and the order's `routing`), `total` (of all pages),
     `page` (within what there is), `pages`, and `journalled`, the number of all fills.
     """
+    where, parameters = wanted.where()
     with desk.ledger.snapshot() as rows:
         journalled = fill_count(rows)
         total = (
             journalled
             if wanted == FillFilter()
-            else rows.value(
-                f"SELECT count(*) FROM executed_trades t WHERE {_WHERE}", wanted.parameters
-            )
+            else rows.value(f"SELECT count(*) FROM executed_trades t WHERE {where}", parameters)
         )
         pages = max(1, -(-total // size))
         page = min(max(1, page), pages)
         found = rows.query(
             "SELECT t.*, i.routing, i.session AS signal_session FROM ("
-            f"SELECT t.* FROM executed_trades t WHERE {_WHERE} "
-            "ORDER BY t.executed_at DESC, t.exec_key DESC LIMIT $8 OFFSET $9) t "
+            f"SELECT t.* FROM executed_trades t WHERE {where} "
+            "ORDER BY t.executed_at DESC, t.exec_key DESC LIMIT ? OFFSET ?) t "
             "LEFT JOIN order_intents i USING (order_ref) "
             "ORDER BY t.executed_at DESC, t.exec_key DESC",
-            [*wanted.parameters, size, (page - 1) * size],
+            [*parameters, size, (page - 1) * size],
         )
     return {"rows": found, "total": total, "page": page, "pages": pages, "journalled": journalled}
 

@@ -32,26 +32,21 @@ def audit_events(desk: Desk, wanted: AuditFilter = AuditFilter(), limit: int = 5
 
     Columns: seq, occurred_at, event, actor, strategy_id, run_id, details, text.
     """
+    tests = {
+        "event = ?": wanted.event,
+        "contains(lower(actor), lower(?))": wanted.actor,
+        "strategy_id = ?": wanted.strategy,
+        "occurred_at::DATE >= ?": wanted.first,
+        "occurred_at::DATE <= ?": wanted.last,
+        "contains(lower(details::VARCHAR), lower(?))": wanted.text,
+        "seq < ?": wanted.before,
+    }
+    given = {test: value for test, value in tests.items() if value is not None}
     with desk.ledger.snapshot() as rows:
         found = rows.query(
             "SELECT seq, occurred_at, event, actor, strategy_id, run_id, details "
-            "FROM audit_events WHERE ($1 IS NULL OR event = $1) "
-            "AND ($2 IS NULL OR contains(lower(actor), lower($2))) "
-            "AND ($3 IS NULL OR strategy_id = $3) "
-            "AND ($4 IS NULL OR occurred_at::DATE >= $4) "
-            "AND ($5 IS NULL OR occurred_at::DATE <= $5) "
-            "AND ($6 IS NULL OR contains(lower(details::VARCHAR), lower($6))) "
-            "AND ($7 IS NULL OR seq < $7) ORDER BY seq DESC LIMIT $8",
-            [
-                wanted.event,
-                wanted.actor,
-                wanted.strategy,
-                wanted.first,
-                wanted.last,
-                wanted.text,
-                wanted.before,
-                limit,
-            ],
+            f"FROM audit_events WHERE {' AND '.join(given) or 'TRUE'} ORDER BY seq DESC LIMIT ?",
+            [*given.values(), limit],
         )
     for row in found:
         row["details"] = json.loads(row["details"])
@@ -67,7 +62,7 @@ def recent_activity(desk: Desk, limit: int = 12) -> list[Row]:
     """
     out: list[Row] = []
     told: dict[tuple[Any, ...], Row] = {}
-    for row in audit_events(desk, limit=limit * 40):
+    for row in audit_events(desk, limit=limit * 25):
         key = (row["event"], row["run_id"], row["actor"])
         if row["event"] in _MANY and key in told:
             first = told[key]

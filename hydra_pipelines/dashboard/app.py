@@ -66,15 +66,19 @@ class Dash:
         http_status: int = 200,
         stream: str = "cycle",
         as_of: datetime | None = None,
+        still: bool = False,
         **values: Any,
     ) -> Response:
-        """A page. refresh: seconds until it looks again; None for the settings'. as_of: when its
-        data is of; None for the published ledger's time. stream: what tells it to look at once."""
+        """A page; one that is `still` is not refreshed.
+
+        refresh: seconds until it looks again; None for the settings'. as_of: when its data is of;
+        None for the published ledger's time. stream: what tells it to look at once.
+        """
         from hydra_pipelines import api
         from hydra_pipelines.dashboard.routes import streams
 
         # What the page shows is not told to it again.
-        last = "" if is_refresh(request) else self.channels[stream].present()
+        last = "" if still or is_refresh(request) else self.channels[stream].present()
         return self.renderer.page(
             request,
             template,
@@ -82,6 +86,7 @@ class Dash:
             pulse=self.readings.read(api.pulse),
             refresh=refresh or self.settings.dashboard.refresh_s,
             published=as_of or self.readings.published_at,
+            still=still,
             stream=where(streams.PATHS[stream], last_id=last or None),
             **values,
         )
@@ -167,7 +172,9 @@ def _answer_errors(app: FastAPI, dash: Dash) -> None:
     def told(request: Request, status: int, text: str, headers: Any = None) -> Response:
         if not wants_page(request):
             return PlainTextResponse(f"{text}\n", status, headers)
-        response = dash.page(request, "error.html", http_status=status, title="Not this", text=text)
+        response = dash.page(
+            request, "error.html", http_status=status, title="Not this", text=text, still=True
+        )
         response.headers.update(headers or {})
         return response
 

@@ -33,7 +33,7 @@ PATIENCE_S = 0.06
 """So long a page waits for a new figure when it has an older one."""
 SLOW_S = 0.03
 """A figure that took longer is not waited for, and"""
-REST = 25
+REST = 60
 """made anew at most once in so many times as long as it takes,"""
 LONGEST_REST_S = 60.0
 """though after a minute in any case."""

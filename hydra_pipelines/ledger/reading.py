@@ -96,6 +96,8 @@ class SnapshotReader(Ledger):
     def _open_snapshot(self) -> duckdb.DuckDBPyConnection:
         connection, have, known = attach_read_only(self.snapshot_path)
         if have == known:
+            # Many small questions at a time: each in its own thread, and no pool beside them.
+            connection.execute("SET threads = 1")
             return connection
         connection.close()
         if have > known:

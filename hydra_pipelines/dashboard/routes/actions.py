@@ -38,6 +38,7 @@ def confirm(request: Request, name: str, subject: Text = None, back: Text = None
         request,
         "confirm.html",
         title=action.title,
+        still=True,
         action=action,
         subject=subject or "",
         why_not=why_not,
@@ -84,5 +85,9 @@ def done(request: Request, key: str) -> Response:
     if outcome is None:
         raise HTTPException(404, "What came of this is not remembered: the audit trail has it")
     return dash.page(
-        request, "done.html", title="Done" if outcome.ok else "Not done", outcome=outcome
+        request,
+        "done.html",
+        title="Done" if outcome.ok else "Not done",
+        still=True,
+        outcome=outcome,
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from markupsafe import Markup
 
 from hydra_pipelines import api
 from hydra_pipelines.dashboard import cells, drawing, tables
 from hydra_pipelines.dashboard.cells import Column, Table, where
 from hydra_pipelines.dashboard.routes.common import Day, Number, Text, dash_of
+from hydra_pipelines.desk import Desk
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
@@ -120,8 +123,8 @@ def fills(
     )
     found = read(api.fill_page, wanted, page or 1, PAGE)
     filtered = wanted != api.FillFilter()
-    points = dash.readings.figure(api.slippage_points, dash.settings.dashboard.drawn_fills)
-    bias = dash.readings.figure(api.slippage_bias, 120)
+    points = dash.readings.figure(_points, dash.settings.dashboard.drawn_fills)
+    bias = dash.readings.figure(_bias)
     empty = (
         "No fills fit. Take a filter away."
         if filtered
@@ -137,15 +140,7 @@ def fills(
         fills_table=tables.fills(found.value["rows"] if found.value else (), empty),
         report=dash.readings.figure(api.reconciliation),
         points=points,
-        scatter=drawing.scatter(points.value) if points.value else "",
-        points_table=_points(points.value or []),
         bias=bias,
-        bars=drawing.bars(
-            [(str(row["session"]), row["bias"]) for row in bias.value or ()],
-            "Bias by session: actual less predicted slippage, in basis points",
-            "bps",
-        ),
-        bias_table=_bias(bias.value or []),
         turn=_turn(wanted, found.value),
     )
 
@@ -169,7 +164,32 @@ def _turn(wanted: api.FillFilter, found: api.Row | None) -> dict[str, str]:
     }
 
 
-def _points(rows: list[api.Row]) -> Table:
+@dataclass(frozen=True)
+class Drawn:
+    """A picture with its table, made once for a state of the ledger. n: how many points it has."""
+
+    picture: Markup
+    table: Table
+    n: int
+
+
+def _points(desk: Desk, latest: int) -> Drawn:
+    rows = api.slippage_points(desk, latest)
+    picture = drawing.scatter(rows) if rows else Markup("")
+    return Drawn(picture, _points_table(rows), len(rows))
+
+
+def _bias(desk: Desk) -> Drawn:
+    rows = api.slippage_bias(desk, 120)
+    picture = drawing.bars(
+        [(str(row["session"]), row["bias"]) for row in rows],
+        "Bias by session: actual less predicted slippage, in basis points",
+        "bps",
+    )
+    return Drawn(picture, _bias_table(rows), len(rows))
+
+
+def _points_table(rows: list[api.Row]) -> Table:
     return Table(
         "points",
         "The latest fills that are drawn",
@@ -196,7 +216,7 @@ def _points(rows: list[api.Row]) -> Table:
     )
 
 
-def _bias(rows: list[api.Row]) -> Table:
+def _bias_table(rows: list[api.Row]) -> Table:
     return Table(
         "bias",
         "Slippage by session, the latest first",

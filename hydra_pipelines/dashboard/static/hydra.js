@@ -2,7 +2,7 @@
 // The dashboard's own script: times in the reader's zone, refreshes while the page is seen, one
 // stream a page, a mark when what is shown is old, and the equity curve. No inline code, no eval.
 (() => {
-  const live = () => document.getElementById("live");
+  const live = () => document.querySelector("#live[hx-get]");
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   const parts = new Intl.DateTimeFormat("en-CA", {
     year: "numeric", month: "2-digit", day: "2-digit",
@@ -82,7 +82,7 @@
   const plan = () => { next = Date.now() + every(); };
   function mark() {
     const el = document.getElementById("stale");
-    if (!el) return;
+    if (!el || !live()) return;
     const age = Date.now() - looked;
     const old = age > 2.5 * every() + 5000;
     el.hidden = !old;
