@@ -118,6 +118,7 @@ def create_app(
         yield
         timer.cancel()
         dash.stopping.set()
+        dash.mlflow.close()
 
     app = FastAPI(
         title="Hydra desk",

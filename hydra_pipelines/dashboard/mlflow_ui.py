@@ -49,6 +49,10 @@ CSP = (
 """Of the foreign UI: it needs inline styles, and it reaches nothing but this server."""
 
 
+_SET = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+"""What MLflow's server sets for its whole process."""
+
+
 class MlflowUi:
     """An ASGI application around MLflow's Flask one, which is loaded when it is first asked for."""
 
@@ -56,6 +60,7 @@ class MlflowUi:
         self._settings = settings
         self._guard = threading.Lock()
         self._app: Callable[..., Iterable[bytes]] | None = None
+        self._before: dict[str, str | None] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="mlflow")
 
     @property
@@ -140,21 +145,44 @@ class MlflowUi:
     def _load(self) -> Callable[..., Iterable[bytes]]:
         with self._guard:
             if self._app is None:
-                s = self._settings
-                # Read while it is imported, and not again.
-                os.environ |= {
-                    "_MLFLOW_SERVER_FILE_STORE": s.registry_uri,
-                    "_MLFLOW_SERVER_REGISTRY_STORE": s.registry_uri,
-                    "_MLFLOW_SERVER_ARTIFACT_ROOT": str(s.mlruns_path / "artifacts"),
-                    "_MLFLOW_SERVER_SERVE_ARTIFACTS": "false",
-                    "MLFLOW_DISABLE_TELEMETRY": "true",
-                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                    "DO_NOT_TRACK": "true",
-                }
+                # Read while it is imported, or when the first request comes.
+                self._before = {name: os.environ.get(name) for name in (*self._environment, *_SET)}
+                os.environ |= self._environment
                 from mlflow.server import app
 
                 self._app = app
             return self._app
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        s = self._settings
+        return {
+            "_MLFLOW_SERVER_FILE_STORE": s.registry_uri,
+            "_MLFLOW_SERVER_REGISTRY_STORE": s.registry_uri,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": str(s.mlruns_path / "artifacts"),
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "DO_NOT_TRACK": "true",
+        }
+
+    def close(self) -> None:
+        """Take back what MLflow keeps for a whole process: another desk may be next in it."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            if self._app is None:
+                return
+            self._app = None
+            import mlflow
+            from mlflow.server import handlers
+
+            handlers._tracking_store = handlers._model_registry_store = None
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+            mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+            for name, value in self._before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
     def _call(
         self, scope: dict[str, Any], path: str, body: bytes
