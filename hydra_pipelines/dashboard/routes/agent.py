@@ -233,9 +233,9 @@ def _verdicts(rows: list[api.Row]) -> Table:
             Column("Version", num=True),
             Column("State"),
             Column("Inputs", num=True),
-            Column("alarm at", num=True),
+            Column("Inputs alarm at", num=True),
             Column("Outcomes", num=True),
-            Column("alarm at", num=True),
+            Column("Outcomes alarm at", num=True),
             Column("Why"),
         ),
         [
@@ -288,25 +288,30 @@ def _checks(rows: list[api.Row], history: list[api.Row]) -> Table:
                 cells.text(check["strategy_id"] or "the desk"),
                 cells.badge(cells.words(check["detector"]), hint=ABOUT.get(check["detector"], "")),
                 cells.code(check["subject"]),
-                cells.badge(cells.words(check["state"]), STATES.get(check["state"], "")),
+                # Beyond the textbook's level alone: said, and no reason to worry.
+                cells.badge(
+                    "beyond textbook"
+                    if check["state"] == "warning"
+                    else cells.words(check["state"]),
+                    "" if check["state"] == "warning" else STATES.get(check["state"], ""),
+                ),
                 cells.number(check["value"], 4),
                 cells.number(check["warn_at"], 4),
                 cells.number(check["alarm_at"], 4),
                 cells.number(check["n"], 0),
-                Cell(
-                    "",
-                    "svg",
-                    at=drawing.sparkline(
-                        before.get(key(check), []),
-                        f"{check['detector']} of {check['subject']}, "
-                        f"{len(before.get(key(check), []))} checks",
-                    ),
-                ),
+                _history(check, before.get(key(check), [])),
             )
             for check in ranked[:MOST_CHECKS]
         ],
         "No check fits. Take a filter away.",
     )
+
+
+def _history(check: api.Row, before: list[float | None]) -> Cell:
+    picture = drawing.sparkline(
+        before, f"{check['detector']} of {check['subject']}, {len(before)} checks"
+    )
+    return Cell("", "svg", at=picture) if picture else cells.text(None)
 
 
 def _runs(rows: list[api.Row]) -> Table:
