@@ -77,13 +77,15 @@ class Dash:
         from hydra_pipelines import api
         from hydra_pipelines.dashboard.routes import streams
 
+        pulse = self.readings.read(api.pulse)
         # What the page shows is not told to it again.
-        last = "" if still or is_refresh(request) else self.channels[stream].present()
+        told = pulse.known and not still and not is_refresh(request)
+        last = self.channels[stream].present() if told else ""
         return self.renderer.page(
             request,
             template,
             http_status,
-            pulse=self.readings.read(api.pulse),
+            pulse=pulse,
             refresh=refresh or self.settings.dashboard.refresh_s,
             published=as_of or self.readings.published_at,
             still=still,
