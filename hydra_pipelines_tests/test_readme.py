@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from hydra_pipelines.paper_gateway.control import GatewayControl
-from hydra_pipelines.paper_gateway.launch import find_running
-
-ROOT = Path(__file__).resolve().parent.parent
+from hydra_pipelines_tests import documents
+from hydra_pipelines_tests.desks import shut_down
+from hydra_pipelines_tests.documents import ROOT
 
 # `.ci/run` calls both, in a fresh clone.
 RUN_ELSEWHERE = {"make cycle", "make test"}
 
 
 def commands() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    return documents.commands(ROOT / "README.md")
 
 
 def test_the_readme_has_commands() -> None:
@@ -51,7 +47,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         "HYDRA_DATA_DIR": str(checkout / "data"),
         "COLUMNS": "160",
     }
-    script = "\n".join(line for line in commands() if line not in RUN_ELSEWHERE)
+    script = documents.script([line for line in commands() if line not in RUN_ELSEWHERE])
     try:
         done = subprocess.run(
             ["bash", "-euxc", script],
@@ -59,11 +55,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         assert "equity" in done.stdout and "next due" in done.stdout
     finally:
-        running = find_running(checkout / "data" / "paper")
-        if running:
-            GatewayControl(running).shutdown()
+        shut_down(checkout / "data")
