@@ -113,7 +113,7 @@ def fills(rows: Sequence[Row], empty: str) -> Table:
             Column("Actual", "bps", True),
             Column("Latency", "ms", True),
             Column("Commission", "USD", True),
-            Column("Order"),
+            Column("Order ref"),
             Column("Trace"),
         ),
         [
@@ -162,7 +162,7 @@ def orders(rows: Sequence[Row], empty: str) -> Table:
             Column("Limit", "USD", True),
             Column("Routing"),
             Column("Strategies"),
-            Column("Order"),
+            Column("Order ref"),
         ),
         [
             (

@@ -298,7 +298,8 @@ class Registry:
     def _client(self, uri: str | None = None) -> Any:
         mlflow = import_mlflow()
         try:
-            return mlflow.MlflowClient(tracking_uri=uri or self.uri)
+            # Both, or a registry that the environment names would be written to.
+            return mlflow.MlflowClient(tracking_uri=uri or self.uri, registry_uri=uri or self.uri)
         except Exception as error:
             raise RegistryUnavailable(f"registry {self.uri}: {error}") from error
 

@@ -203,7 +203,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         loader = Loader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         content = loader.construct_document(node) if node else None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}, {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} can't be read: {error}") from error

@@ -90,8 +90,8 @@ def test_a_killed_part_is_started_again_and_its_words_are_kept(stage: Stage) -> 
 
 def test_one_that_fails_again_and_again_is_given_up(stage: Stage) -> None:
     supervisor = stage.run(program("raise SystemExit(7)"), program(SLEEPS, "other"))
-    wait_for(lambda: supervisor.given_up)
-    assert len(stage.told(Happening.STARTED)) == 3
+    wait_for(lambda: stage.told(Happening.GIVEN_UP))
+    assert supervisor.given_up and len(stage.told(Happening.STARTED)) == 3
     (text,) = stage.told(Happening.GIVEN_UP)
     assert "exit code 7" in text and str(stage.logs / "part.log") in text
     assert "other" in supervisor.alive and not supervisor.all_given_up

@@ -127,6 +127,11 @@ class ErrorLog(logging.Handler):
 
 
 def connect(endpoint: Endpoint, client_id: int = 5) -> IB:
+    try:
+        asyncio.get_event_loop()
+    except RuntimeError:
+        # The library takes the thread's loop, which an `asyncio.run` before has taken away.
+        asyncio.set_event_loop(asyncio.new_event_loop())
     ib = IB()
     ib.RaiseRequestErrors = True
     ib.TimezoneTWS = "America/New_York"

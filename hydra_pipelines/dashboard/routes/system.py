@@ -192,7 +192,7 @@ def _denials(rows: list[api.Row]) -> Table:
     return Table(
         "denials",
         "Orders that the risk gate denied, the latest first",
-        (Column("Time"), Column("Order"), Column("Reasons")),
+        (Column("Time"), Column("Order ref"), Column("Reasons")),
         [
             (
                 cells.when(row["occurred_at"]),

@@ -325,7 +325,7 @@ def order(request: Request, order_ref: str) -> Response:
     return dash.page(
         request,
         "order.html",
-        title="Order",
+        title="An order",
         found=found,
         events_table=_events(value["events"] if value else []),
         risk_table=_risk(value["risk"] if value else []),
