@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,12 @@ class TradedDesk:
     """A desk whose first session was traded by `hydra cycle --json`, and what was said of it then.
 
     cycle, status, positions, trades: what the command printed with `--json`; progress: what the
-    cycle told beside. messages: the venue's log of order requests.
+    cycle told beside. messages: the venue's log of order requests. left: a copy of the folder as
+    the cycle left it, without the venue's, whatever others trade on this desk later.
     """
 
     hydra: CommandLine
+    left: Path
     cycle: Any
     progress: str
     status: Any
@@ -73,8 +76,11 @@ def traded_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradedDesk
     try:
         done = hydra.run("cycle", "--json")
         assert done.returncode == 0, done.stderr
+        left = hydra.folder.with_name("as it was left")
+        shutil.copytree(hydra.folder, left, ignore=shutil.ignore_patterns("paper"))
         yield TradedDesk(
             hydra=hydra,
+            left=left,
             cycle=json.loads(done.stdout),
             progress=done.stderr,
             status=hydra.json("status"),

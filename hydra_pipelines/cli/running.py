@@ -6,11 +6,13 @@ What runs is in `defs`; which job a command runs, and what it says at the end, i
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hydra_pipelines.cli.output import say
 
@@ -45,7 +47,8 @@ def run_job(
     from hydra_pipelines.definitions import build_defs
     from hydra_pipelines.defs.jobs import DRY_RUN_TAG
 
-    progress = dg.LoggerDefinition(lambda _: _progress_logger())
+    out = _own_stderr()
+    progress = dg.LoggerDefinition(lambda _: _progress_logger(out))
     with desk_instance(desk) as instance:
         definition = build_defs(desk.settings, loggers={"progress": progress}).resolve_job_def(job)
         result = definition.execute_in_process(
@@ -77,11 +80,26 @@ def _what_failed(result: ExecuteInProcessResult, findings: list[str]) -> str:
     return next((e.message for e in result.all_events if e.is_failure and e.message), "no step ran")
 
 
+def _own_stderr() -> IO[str]:
+    """The error output as it is now, past the capture of each step.
+
+    Dagster lets a process of its own show what it captures, and ends that with the run: on a busy
+    machine the last lines are lost.
+    """
+    try:
+        number = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):
+        # No file of the system: nothing can capture it.
+        return sys.stderr
+    return os.fdopen(number, "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+
+
 class _Progress(logging.Handler):
     """Steps as they end, with their seconds, and what the steps say in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: IO[str]) -> None:
         super().__init__(logging.DEBUG)
+        self._out = out
         self._started: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -94,7 +112,7 @@ class _Progress(logging.Handler):
                 and meta.get("orig_message")
                 and record.levelno >= logging.INFO
             ):
-                say(f"               · {meta['orig_message']}")
+                self._say(f"               · {meta['orig_message']}")
             return
         kind = event.event_type_value
         if kind == "STEP_START":
@@ -102,14 +120,19 @@ class _Progress(logging.Handler):
         elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
             seconds = time.perf_counter() - self._started.pop(step, time.perf_counter())
             mark = "ok" if kind == "STEP_SUCCESS" else "FAILED"
-            say(f"  {step:<24} {mark:<6} {seconds:6.2f} s")
+            self._say(f"  {step:<24} {mark:<6} {seconds:6.2f} s")
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.event_specific_data
             if not check.passed:
-                say(f"               ! check {check.check_name}: {check.description or 'failed'}")
+                self._say(
+                    f"               ! check {check.check_name}: {check.description or 'failed'}"
+                )
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
 
 
-def _progress_logger() -> logging.Logger:
+def _progress_logger(out: IO[str]) -> logging.Logger:
     logger = logging.Logger("hydra.run", logging.DEBUG)
-    logger.addHandler(_Progress())
+    logger.addHandler(_Progress(out))
     return logger

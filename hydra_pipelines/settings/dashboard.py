@@ -31,7 +31,7 @@ class DashboardSettings(Section):
     heartbeat_s: Seconds = 15
     """A stream without news says so often that it is there."""
     posts_per_minute: Annotated[int, Field(ge=1)] = 60
-    """Of one client; more are refused. The MLflow UI reads with POST too, and has ten times that."""
+    """Of one client; more are refused. The MLflow UI reads with POST too: ten times that for it."""
     dagster_url: Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\]):\d+$")] = (
         "http://127.0.0.1:3000"
     )

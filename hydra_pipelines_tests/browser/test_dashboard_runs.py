@@ -3,6 +3,7 @@ and executed again in Chromium; one of the command line is shown and can't be ca
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -16,7 +17,12 @@ from hydra_pipelines_tests.dashboard.served import Client
 from hydra_pipelines_tests.desks import HYDRA
 from hydra_pipelines_tests.operations.upped import QUICK_TO_TRAIN, Upped, up, wait_for
 
-pytestmark = NEEDED
+pytestmark = [
+    NEEDED,
+    pytest.mark.skipif(
+        not os.environ.get("FULL_DASHBOARD"), reason="set FULL_DASHBOARD=1, or: make dashboard"
+    ),
+]
 SESSION = "2019-01-02"
 SLOW_MS = 180_000
 

@@ -52,7 +52,7 @@ def watched(window: Any) -> Iterator[Watched]:
 
 @pytest.fixture
 def client(traded_desk: TradedDesk, tmp_path: Path) -> Iterator[Client]:
-    folder = stores.copy_of(traded_desk.hydra.folder, tmp_path / "desk")
+    folder = stores.copy_of(traded_desk.left, tmp_path / "desk")
     settings = load_settings(data_dir=folder, dashboard={"refresh_s": 1.5})
     with dashboard(settings) as made:
         yield made
@@ -127,7 +127,7 @@ def test_a_change_is_on_the_page_at_once_and_old_pages_say_so(
     traded_desk: TradedDesk, watched: Watched, tmp_path: Path
 ) -> None:
     page = watched.page
-    folder = stores.copy_of(traded_desk.hydra.folder, tmp_path / "desk")
+    folder = stores.copy_of(traded_desk.left, tmp_path / "desk")
     with dashboard(load_settings(data_dir=folder, dashboard={"refresh_s": 600})) as client:
         watched.go(client.url)
         page.wait_for_timeout(500)

@@ -15,7 +15,7 @@ from hydra_pipelines_tests.dashboard.served import Client, dashboard
 @pytest.fixture(scope="module")
 def traded(traded_desk: TradedDesk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a traded desk, whose ledger and control store may be changed."""
-    return stores.copy_of(traded_desk.hydra.folder, tmp_path_factory.mktemp("seen") / "desk")
+    return stores.copy_of(traded_desk.left, tmp_path_factory.mktemp("seen") / "desk")
 
 
 @pytest.fixture(scope="module")

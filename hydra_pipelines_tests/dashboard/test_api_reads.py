@@ -93,7 +93,7 @@ def test_bias_is_weighted_by_value(desk: Desk, fills: list[dict]) -> None:
 
 
 def test_money_is_what_the_performance_says(traded_desk: TradedDesk) -> None:
-    desk = stores.desk_of(traded_desk.hydra.folder)
+    desk = stores.desk_of(traded_desk.left)
     money, told = api.money(desk), api.profits(desk)
     assert money["total_profit"] == told["total"]["total"]
     assert money["equity"] == told["state"]["equity"]
@@ -103,7 +103,7 @@ def test_money_is_what_the_performance_says(traded_desk: TradedDesk) -> None:
 
 
 def test_what_a_run_cost_is_what_its_fills_cost(traded_desk: TradedDesk) -> None:
-    desk = stores.desk_of(traded_desk.hydra.folder)
+    desk = stores.desk_of(traded_desk.left)
     with desk.ledger.snapshot() as rows:
         (run,) = {r["run_id"] for r in rows.query("SELECT run_id FROM order_intents")}
     (cost,) = api.run_costs(desk, [run, "another"]).values()
@@ -118,7 +118,7 @@ def test_what_a_run_cost_is_what_its_fills_cost(traded_desk: TradedDesk) -> None
 
 
 def test_an_order_is_told_whole(traded_desk: TradedDesk) -> None:
-    desk = stores.desk_of(traded_desk.hydra.folder)
+    desk = stores.desk_of(traded_desk.left)
     fill = traded_desk.trades[0]
     order = api.order(desk, fill["order_ref"])
     assert order["state"]["state"] == "filled"
@@ -128,7 +128,7 @@ def test_an_order_is_told_whole(traded_desk: TradedDesk) -> None:
 
 
 def test_the_trail_is_filtered_and_told_in_words(traded_desk: TradedDesk) -> None:
-    desk = stores.desk_of(traded_desk.hydra.folder)
+    desk = stores.desk_of(traded_desk.left)
     events = api.audit_events(desk, limit=10_000)
     assert [e["seq"] for e in events] == sorted((e["seq"] for e in events), reverse=True)
     counts = Counter(e["event"] for e in events)
@@ -150,7 +150,7 @@ def test_the_trail_is_filtered_and_told_in_words(traded_desk: TradedDesk) -> Non
 def test_entries_of_the_control_store_are_there_before_they_are_carried_over(
     traded_desk: TradedDesk, tmp_path: Path
 ) -> None:
-    desk = stores.desk_of(stores.copy_of(traded_desk.hydra.folder, tmp_path / "desk"))
+    desk = stores.desk_of(stores.copy_of(traded_desk.left, tmp_path / "desk"))
     before = len(api.carried_journal(desk))
     desk.control.set_agent_paused(True, "why not", "user:a@b")
     fresh = api.carried_journal(desk)
@@ -197,10 +197,10 @@ def test_signals_without_costs_are_held_from_the_open_on(
 
 
 def test_stores_say_what_they_are(traded_desk: TradedDesk, tmp_path: Path) -> None:
-    rows = {r["name"]: r for r in api.stores(stores.desk_of(traded_desk.hydra.folder))}
+    rows = {r["name"]: r for r in api.stores(stores.desk_of(traded_desk.left))}
     assert {r["state"] for r in rows.values()} == {"present"}
     assert rows["snapshot"]["version"] == rows["snapshot"]["known"]
     assert {r["state"] for r in api.stores(stores.desk_of(tmp_path / "none"))} == {"missing"}
-    aged = stores.aged(stores.copy_of(traded_desk.hydra.folder, tmp_path / "desk"))
+    aged = stores.aged(stores.copy_of(traded_desk.left, tmp_path / "desk"))
     rows = {r["name"]: r for r in api.stores(stores.desk_of(aged))}
     assert rows["snapshot"]["state"] == "old"

@@ -53,7 +53,7 @@ def fresh(tmp_path: Path, traded_desk: TradedDesk) -> Iterator[Desk]:
 def test_jobs_look_ahead_or_back(fresh: Desk) -> None:
     """Those that trade take the session due, those that look at what was done the last worked."""
     due, worked = date(2019, 1, 4), date(2019, 1, 3)
-    back = {"sync_positions", "reconcile"}
+    back = {"sync_positions", "reconcile", "drift_check", "self_heal"}
     for job in all_jobs(due, worked):
         assert job.tags[PARTITION_TAG] == str(worked if job.name in back else due), job.name
     assert {job.tags[PARTITION_TAG] for job in all_jobs(due, None)} == {str(due)}
