@@ -51,7 +51,6 @@ test: env
 conformance: env
 	@CONFORMANCE=1 .venv/bin/python -m pytest hydra_pipelines_tests/conformance
 
-# CRASH: options of the matrix, for example "--every 10 --schedules 50", or "--replay 37".
 year: env
 	@FULL_YEAR=1 .venv/bin/python -m pytest hydra_pipelines_tests/monitoring/test_performance.py \
 	    hydra_pipelines_tests/scenarios/test_slippage_year.py
@@ -70,6 +69,7 @@ healing: env
 	@HEALING=1 .venv/bin/python -m pytest -s hydra_pipelines_tests/scenarios/test_self_healing.py \
 	    hydra_pipelines_tests/scenarios/test_killed_healing.py
 
+# CRASH: options of the matrix, for example "--every 10 --schedules 50", or "--replay 37".
 crash-matrix: env
 	@.venv/bin/python -m hydra_pipelines_tests.scenarios.crashes.matrix $(CRASH)
 

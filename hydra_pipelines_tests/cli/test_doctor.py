@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.paper_gateway.launch import ensure_running
 from hydra_pipelines_tests.conftest import TradedDesk
 from hydra_pipelines_tests.desks import OK, REFUSED, CommandLine
 
@@ -21,13 +22,15 @@ def findings(hydra: CommandLine, code: int, **environment: str) -> dict[str, Any
 
 
 def test_a_healthy_desk(traded_desk: TradedDesk) -> None:
+    # Its venue ends by itself when the tests before this one left it alone for long.
+    ensure_running(traded_desk.hydra.folder / "paper")
     found = findings(traded_desk.hydra, OK)
     assert {"python", "dagster", "data", "disk", "calendar", "market data", "strategies", "limits",
             "control", "ledger", "venue"} <= set(found)  # fmt: skip
     assert re.fullmatch(r"schema \d+, \d+ sessions planned", found["ledger"]["detail"])
     assert found["market data"]["detail"] == "sample: 20 symbols, 1990-01-02 to 2022-12-28"
     assert found["strategies"]["detail"] == "HYP-2026-001, HYP-2026-002"
-    assert re.fullmatch(r"embedded, (port \d+|starts with a cycle)", found["venue"]["detail"])
+    assert re.fullmatch(r"embedded, port \d+", found["venue"]["detail"])
     words = traded_desk.hydra.run("doctor").stdout
     assert words.count("\nok ") + 1 == len(found) and "WRONG" not in words
 
