@@ -46,7 +46,7 @@ cycle: env
 	@.venv/bin/hydra cycle
 
 test: env
-	@.venv/bin/python -m pytest -n auto --dist loadfile
+	@.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 conformance: env
 	@CONFORMANCE=1 .venv/bin/python -m pytest hydra_pipelines_tests/conformance

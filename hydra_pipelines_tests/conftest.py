@@ -110,7 +110,33 @@ def versions_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_versions(tmp_path_factory.mktemp("versions") / "my desk")
 
 
+# Files that take long, longest first. A run hands whole files to its workers in this order, so that
+# no worker begins a long one when the others are nearly done. Only time depends on this list.
+LONG = (
+    "browser/",
+    "day/test_healing",
+    "scale/test_cluster",
+    "operations/test_up",
+    "operations/test_backup",
+    "scenarios/",
+    "models/test_training",
+    "day/",
+    "test_readme",
+    "test_documents",
+    "models/",
+    "defs/",
+    "cli/",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: a test waits for processes, sockets and browsers about half of its time."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.nodeid))
     if os.environ.get("IB_GATEWAY_HOST"):
         return
     skip = pytest.mark.skip(
@@ -119,3 +145,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ib_gateway" in item.keywords:
             item.add_marker(skip)
+
+
+def _place(nodeid: str) -> int:
+    inside = nodeid.removeprefix("hydra_pipelines_tests/")
+    return next((i for i, name in enumerate(LONG) if inside.startswith(name)), len(LONG))

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,8 +104,9 @@ def _trip_many(job: tuple[Path, int]) -> int:
 
 def test_processes_at_once_lose_nothing(path: Path, control: Control) -> None:
     """Also on the first start, when the file is made."""
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        won = pool.map(_trip_many, [(path, worker) for worker in range(4)], chunksize=1)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, spawn, initializer=spawn.Barrier(4).wait) as pool:
+        won = list(pool.map(_trip_many, [(path, worker) for worker in range(4)]))
     assert sum(won) == 1, "one of them trips it, the others find it tripped"
     assert len(control.tripped()) == 41
     assert control.agent_paused

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -215,8 +216,9 @@ def _load(folder: Path) -> int:
 
 
 def test_two_processes_at_once_both_get_it(calendar: Calendar, tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map(_load, [tmp_path, tmp_path]) == [len(calendar.sessions)] * 2
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, initializer=spawn.Barrier(2).wait) as pool:
+        assert list(pool.map(_load, [tmp_path, tmp_path])) == [len(calendar.sessions)] * 2
     assert len(list(tmp_path.iterdir())) == 1
     assert Calendar.load("XNYS", tmp_path) == calendar
 
