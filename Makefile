@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing dashboard
+.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing dashboard reference
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
 	@echo 'make bench   the benchmarks, against their peers in the same run'
 	@echo 'make lint    style, format and types'
+	@echo 'make reference   docs/settings.md anew from the settings'
 	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
 	@echo 'make lock    requirements.lock anew from pyproject.toml'
 	@echo 'make clean   removes the desk of this checkout, ledger and models too; asks first'
@@ -87,6 +88,9 @@ up: env
 
 bench: env
 	@for script in benchmarks/[a-z]*.py; do .venv/bin/python "$$script" || exit 1; done
+
+reference: env
+	@.venv/bin/python -m hydra_pipelines.settings.reference > docs/settings.md
 
 lock: env
 	@.venv/bin/python -m pip install --quiet uv

@@ -25,16 +25,22 @@ class DashboardSettings(Section):
     refresh_s: Seconds = 60
     """Pages look again after so long, and at once when something happened."""
     workflows_refresh_s: Seconds = 5
+    """The same for the page Workflows."""
     components_refresh_s: Seconds = 10
+    """The same for the page Components."""
     look_s: Annotated[float, Field(ge=0.05, le=10)] = 0.4
     """How often the stores are looked at for the streams, while anybody listens."""
     heartbeat_s: Seconds = 15
     """A stream without news says so often that it is there."""
     posts_per_minute: Annotated[int, Field(ge=1)] = 60
     """Of one client; more are refused. The MLflow UI reads with POST too: ten times that for it."""
-    dagster_url: Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\]):\d+$")] = (
-        "http://127.0.0.1:3000"
-    )
+    dagster_url: Annotated[
+        str,
+        Field(
+            pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\]):\d+$",
+            examples=["http://127.0.0.1:3000"],
+        ),
+    ] = "http://127.0.0.1:3000"
     """The Dagster webserver, which launches and re-executes runs. Loopback: it has no log-in."""
     mlflow: bool = True
     """Whether the MLflow UI is served under `/mlflow`."""

@@ -73,9 +73,13 @@ class BoostingParameters(FittedParameters):
     max_iter: Annotated[int, Field(ge=1, le=2000)] = 100
     """Number of trees."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of each tree that is added."""
     max_leaf_nodes: Annotated[int, Field(ge=2, le=64)] = 8
+    """Leaves of a tree at most."""
     min_samples_leaf: Annotated[int, Field(ge=1)] = 500
+    """Rows in a leaf at least."""
     l2_regularization: Annotated[float, Field(ge=0)] = 10.0
+    """Penalty on the leaves' values."""
     max_features: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the features that each split may choose from, drawn anew each time."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

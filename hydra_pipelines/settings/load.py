@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from yaml import Node
 
 YAML = "hydra.yaml"
+OUTSIDERS: tuple[tuple[str, ...], ...] = (
+    ("live_confirmed",),
+    ("alerts", "urls"),
+    *(("dagster", name) for name in SECRET_URLS),
+)
+"""What is a secret, or a person's word about this machine: not set in `hydra.yaml`."""
 Lines = dict[tuple[str | int, ...], int]
 """Path of a setting in `hydra.yaml` -> the line it stands in."""
 Sources = dict[str, dict[str, Any]]
@@ -159,9 +165,8 @@ def _reject_strange_names(names: Iterable[str], place: str) -> None:
 
 
 def _reject_outsiders(content: Mapping[str, Any], lines: Lines) -> None:
-    """Refuse in `hydra.yaml` what is a secret, or a person's word about this machine."""
-    secret = (("alerts", "urls"), *(("dagster", name) for name in SECRET_URLS))
-    for path in (("live_confirmed",), *secret):
+    """Refuse in `hydra.yaml` what doesn't belong there."""
+    for path in OUTSIDERS:
         if _holds(content, path):
             raise SettingsError(
                 f"{'.'.join(path)} ({YAML}, line {lines[path]}) is not set there: it is "

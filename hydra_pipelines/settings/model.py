@@ -54,9 +54,11 @@ class Settings(BaseSettings):
     root: Path = PROJECT_ROOT
     """Folder that relative paths start from: where `hydra.yaml` is."""
     mode: Literal["dry_run", "paper", "live"] = "paper"
+    """`dry_run`: nothing is sent; `paper`; `live`: IBKR live, behind the live guard."""
     live_confirmed: bool = False
     """One of the confirmations that mode live needs; only HYDRA_LIVE_CONFIRMED sets it."""
     data_dir: Path = Path("data")
+    """Folder of everything that the desk writes."""
     mlflow_uri: str = ""
     """Tracking server or store; empty means SQLite under `mlruns/` beside the data folder."""
     market: MarketSettings = MarketSettings()
@@ -64,6 +66,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     live: LiveSettings = LiveSettings()
     strategies: tuple[StrategySettings, ...] = ()
+    """What is traded, and what is only tried: `strategies`, further down."""
     promotion: PromotionSettings = PromotionSettings()
     agent: AgentSettings = AgentSettings()
     plan: PlanSettings = PlanSettings()

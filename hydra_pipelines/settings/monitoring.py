@@ -17,6 +17,7 @@ class MonitoringSettings(Section):
     min_predictions: Annotated[int, Field(ge=1)] = 10
     """With fewer predictions in the last `recent_sessions` a model is not judged at all."""
     recent_sessions: Annotated[int, Field(ge=1)] = 7
+    """Sessions over which `min_predictions` are counted."""
     false_alarms: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Share of the months in which a model may be said to have drifted with nothing changed."""
     auto_rollback: bool = False
@@ -27,3 +28,4 @@ class MonitoringSettings(Section):
     report_rows: Annotated[int, Field(ge=100)] = 5000
     """Rows that are drawn for it, of reference and window each."""
     report_timeout_s: Positive = 180
+    """The report's process is ended after so long; the check has long been stored."""

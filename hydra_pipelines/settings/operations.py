@@ -26,12 +26,12 @@ class RetentionSettings(Section):
     """What is removed when it is old. Ledger, registry and run history are never cut."""
 
     log_mb: Annotated[int, Field(ge=1)] = 10
-    """Size at which a part's log file is put aside,"""
+    """Size at which a part's log file is put aside."""
     log_files: Annotated[int, Field(ge=1)] = 5
-    """and how many of one part there are at most."""
+    """Log files of one part that are kept."""
     backups: Annotated[int, Field(ge=1)] = 14
-    """The latest so many of those under the data folder's `backups/`."""
+    """The latest so many of those in `data/backups/`."""
     report_days: Days = 365
-    """Reports under the data folder's `reports/`."""
+    """Reports in `data/reports/`."""
     run_output_days: Days = 90
     """What steps of runs printed. Their events stay."""
