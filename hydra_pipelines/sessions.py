@@ -166,6 +166,27 @@ class Clock(Protocol):
         ...
 
 
+class SteadyClock:
+    """A clock that is read once between two waits; for who alone moves one that moves by waiting.
+
+    A clock that goes by itself is read each time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._read: datetime | None = None
+        self.moves_by_waiting = clock.moves_by_waiting
+
+    def now(self) -> datetime:
+        if self._read is None or not self.moves_by_waiting:
+            self._read = self._clock.now()
+        return self._read
+
+    def wait_until(self, instant: datetime) -> None:
+        self._read = None
+        self._clock.wait_until(instant)
+
+
 def at_new_york(session: date, hour: int, minute: int, second: int = 0) -> datetime:
     """An instant in UTC from a date and a wall time in New York."""
     return datetime(

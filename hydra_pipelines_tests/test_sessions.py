@@ -20,6 +20,7 @@ from hydra_pipelines.sessions import (
     NEW_YORK,
     Calendar,
     NotASession,
+    SteadyClock,
     UnknownCalendar,
     at_new_york,
 )
@@ -221,6 +222,37 @@ def test_two_processes_at_once_both_get_it(calendar: Calendar, tmp_path: Path) -
         assert list(pool.map(_load, [tmp_path, tmp_path])) == [len(calendar.sessions)] * 2
     assert len(list(tmp_path.iterdir())) == 1
     assert Calendar.load("XNYS", tmp_path) == calendar
+
+
+class Moving:
+    """A clock that counts how often it is read; `steps` is how much later it is each time."""
+
+    def __init__(self, moves_by_waiting: bool, step: timedelta) -> None:
+        self.moves_by_waiting, self.step = moves_by_waiting, step
+        self.at = datetime(2019, 1, 2, 14, 30, tzinfo=UTC)
+        self.reads = 0
+
+    def now(self) -> datetime:
+        self.reads += 1
+        self.at += self.step
+        return self.at
+
+    def wait_until(self, instant: datetime) -> None:
+        self.at = max(self.at, instant)
+
+
+def test_a_steady_clock_is_read_once_between_two_waits() -> None:
+    venue = Moving(True, timedelta(0))
+    clock = SteadyClock(venue)
+    first = clock.now()
+    assert (clock.now(), venue.reads) == (first, 1)
+    clock.wait_until(first + timedelta(minutes=1))
+    assert (clock.now(), clock.now(), venue.reads) == (first + timedelta(minutes=1),) * 2 + (2,)
+
+
+def test_a_clock_that_goes_by_itself_is_read_each_time() -> None:
+    clock = SteadyClock(Moving(False, timedelta(seconds=1)))
+    assert clock.now() < clock.now() < clock.now()
 
 
 def test_an_unknown_exchange_is_named(tmp_path: Path) -> None:

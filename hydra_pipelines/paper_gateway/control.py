@@ -38,6 +38,10 @@ class GatewayControl:
         """Moves the venue's clock; the status after it."""
         return self._call(op="advance", to=to.isoformat())
 
+    def reach(self, instant: datetime) -> None:
+        """Moves the venue's clock, unless it is there or later already."""
+        self._call(op="reach", to=instant.isoformat())
+
     def truth(self) -> dict[str, Any]:
         return self._call(op="truth")
 
@@ -131,8 +135,7 @@ class VenueClock:
         return _now(self._control.time())
 
     def wait_until(self, instant: datetime) -> None:
-        if instant > self.now():
-            self._control.advance(instant)
+        self._control.reach(instant)
 
 
 def _address(endpoint: Endpoint) -> tuple[str, int]:

@@ -5,6 +5,7 @@ answer with `error` says what was wrong. Nothing of the TWS wire.
 
     status {brief}        clock, session, account, versions, process; brief: the clock alone
     advance {to}          moves the clock to an ISO instant with a zone
+    reach {to}            the same, and nothing where the clock is there or later already
     truth                 cash, positions, executions, orders, exact
     balance               cash and marked positions alone, exact
     pay {usd}             money in or out of the account, by its owner
@@ -80,6 +81,9 @@ class ControlServer:
             case "advance":
                 await self._gateway.advance(_instant(request.get("to")))
                 return self._status()
+            case "reach":
+                await self._gateway.reach(_instant(request.get("to")))
+                return {"now": venue.now.isoformat()}
             case "truth":
                 return venue.truth()
             case "balance":
@@ -105,7 +109,7 @@ class ControlServer:
                 return {"stopping": True}
             case other:
                 raise ControlError(
-                    f"unknown op {other!r}; use status, advance, truth, messages, faults "
+                    f"unknown op {other!r}; use status, advance, reach, truth, messages, faults "
                     "or shutdown"
                 )
 

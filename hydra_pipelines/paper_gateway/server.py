@@ -76,14 +76,23 @@ class Gateway:
         and raises VenueError or NoPricesError.
         """
         async with self._advancing:
-            for milestone in self.venue.milestones(to):
-                self.publish(self.venue.advance(milestone))
-                if self.misconduct:
-                    self._tell_late(self.misconduct)
-                self.flush()
-                await asyncio.sleep(0)
-            self.refresh()
+            await self._advance(to)
+
+    async def reach(self, instant: datetime) -> None:
+        """The same for an instant that may be past: then nothing moves."""
+        async with self._advancing:
+            if instant > self.venue.now:
+                await self._advance(instant)
+
+    async def _advance(self, to: datetime) -> None:
+        for milestone in self.venue.milestones(to):
+            self.publish(self.venue.advance(milestone))
+            if self.misconduct:
+                self._tell_late(self.misconduct)
             self.flush()
+            await asyncio.sleep(0)
+        self.refresh()
+        self.flush()
 
     def publish(self, reports: Iterable[Report]) -> bool:
         """Tells each client what is for it; whether there was a fill among it."""

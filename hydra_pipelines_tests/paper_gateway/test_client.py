@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,14 @@ def test_an_order_that_fills_at_once_tells_it_in_the_order_of_a_gateway(
     (position,) = ib.positions()
     assert position.position == 100
     assert position.avgCost == pytest.approx(fill.execution.price + 0.01)
+
+
+def test_waiting_for_what_is_past_moves_nothing(served: Served) -> None:
+    clock = VenueClock(served.endpoint)
+    clock.wait_until(MORNING)
+    assert clock.now() == MORNING
+    clock.wait_until(MORNING - timedelta(hours=1))
+    assert clock.now() == MORNING
 
 
 def test_partial_fills_complete_over_minutes(served: Served, client: Client) -> None:

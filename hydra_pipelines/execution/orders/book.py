@@ -6,6 +6,7 @@ that announce it are committed. The state of an order is always the fold over it
 
 from __future__ import annotations
 
+import time as wall
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -25,6 +26,9 @@ from hydra_pipelines.execution.fills import journal_row
 from hydra_pipelines.ledger import audit, orders, trades
 from hydra_pipelines.ledger.audit import AuditEvent
 from hydra_pipelines.ledger.store import Ledger
+
+WITHIN_S = 0.5
+"""Seconds after which what the broker said is written, though nothing is to be sent."""
 
 
 @dataclass
@@ -99,6 +103,9 @@ class OrderBook:
         self._unwritten: list[OrderEvent] = []
         self._executions: list[tuple[Execution, float | None]] = []
         self._commissions: dict[str, Decimal] = {}
+        self._sent: list[Mapping[str, Any]] = []
+        self._noted_at: float | None = None
+        """When the oldest of what is not written was noted, by the process's own clock."""
         self._journalled: set[str] = set()
         self._paid: dict[str, Decimal] = {}
         """Commissions in the rows that this run has written: the broker tells them again."""
@@ -137,17 +144,32 @@ class OrderBook:
                 continue
             for one in _told(order, event):
                 if _is_news(order, one):
-                    order.events.append(one)
-                    self._unwritten.append(one)
+                    self._take(order, one)
 
     def note_executions(
         self, executions: Iterable[Execution], latency_ms: Mapping[str, float]
     ) -> None:
         """Executions for the journal, ours or not; latency by exec id where it was seen live."""
         self._executions += [(e, latency_ms.get(e.exec_id)) for e in executions]
+        self._note_the_time(bool(self._executions))
 
     def note_commissions(self, commissions: Mapping[str, Decimal]) -> None:
         self._commissions.update(commissions)
+        self._note_the_time(bool(commissions))
+
+    def note_sent(self, sent: Sequence[Mapping[str, Any]]) -> None:
+        """For the audit trail: orders (order_ref, order_id) that were written to the socket."""
+        self._sent += sent
+        self._note_the_time(bool(sent))
+
+    def commit_in_time(self, session: date) -> None:
+        """Write what was noted, if some of it was noted `WITHIN_S` ago or more.
+
+        For what the broker said, which it can be asked for again. While steps follow each other
+        faster, as with a clock that moves by waiting, they are written together.
+        """
+        if self._noted_at is not None and wall.monotonic() - self._noted_at >= WITHIN_S:
+            self.commit(session)
 
     def commit(self, session: date, decisions: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write everything noted in one transaction, and close the book on orders that are done.
@@ -160,7 +182,7 @@ class OrderBook:
         for order in now_final:
             view = order.view
             self._append(order, Kind.FINISHED, {"state": view.state.value, "filled": view.filled})
-        if not (self._unwritten or self._executions or self._commissions or decisions):
+        if self._noted_at is None and not decisions:
             return
         with self._ledger.transaction() as tx:
             orders.insert_risk_decisions(tx, decisions)
@@ -201,6 +223,7 @@ class OrderBook:
             audit.log_all(
                 tx,
                 [
+                    *((AuditEvent.ORDER_SUBMITTED, one) for one in self._sent),
                     *((AuditEvent.FILL_RECORDED, one) for one in fills),
                     *((AuditEvent.ORDER_STATE_CHANGED, one) for one in ended),
                 ],
@@ -208,7 +231,8 @@ class OrderBook:
             )
         turns = any(e.kind in (Kind.FINISHED, Kind.REOPENED) for e in self._unwritten)
         self.changes += bool(new or late or turns)
-        self._unwritten, self._executions, self._commissions = [], [], {}
+        self._unwritten, self._executions, self._commissions, self._sent = [], [], {}, []
+        self._noted_at = None
 
     def _journal_row(
         self, execution: Execution, latency_ms: float | None, session: date
@@ -220,8 +244,16 @@ class OrderBook:
 
     def _append(self, order: BookedOrder, kind: Kind, details: Mapping[str, Any]) -> None:
         event = OrderEvent(order.ref, kind, order.events[-1].occurred_at, details)
+        self._take(order, event)
+
+    def _take(self, order: BookedOrder, event: OrderEvent) -> None:
         order.events.append(event)
         self._unwritten.append(event)
+        self._note_the_time(True)
+
+    def _note_the_time(self, something: bool) -> None:
+        if something and self._noted_at is None:
+            self._noted_at = wall.monotonic()
 
     def _intent_of(self, execution: Execution) -> Mapping[str, Any] | None:
         """The intent behind an execution, with the limit price that was in force then."""

@@ -56,6 +56,7 @@ class Follower:
             while wall.monotonic() < patience:
                 self.collect(execution_session)
                 if all(order.view.final for order in active):
+                    self._book.commit(execution_session)
                     return
                 wall.sleep(0.05)
         left = [order for order in active if not order.view.final]
@@ -87,8 +88,9 @@ class Follower:
         self._book.note_commissions(
             {exec_id: report.commission for exec_id, report in happened.commissions.items()}
         )
-        self._book.commit(execution_session)
+        self._book.commit_in_time(execution_session)
         if happened.closed:
+            self._book.commit(execution_session)
             raise BrokerError(
                 "the broker closed the connection while orders work: run the session again, it "
                 "reconciles before it goes on"

@@ -47,7 +47,7 @@ from hydra_pipelines.execution.orders.work import (
 from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.ledger import decisions, trades
 from hydra_pipelines.ledger.store import Ledger
-from hydra_pipelines.sessions import Calendar, Clock, at_new_york
+from hydra_pipelines.sessions import Calendar, Clock, SteadyClock, at_new_york
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -121,7 +121,8 @@ class OrderManager:
         self.broker = broker
         self.ledger = ledger
         self.control = control
-        self.clock = clock
+        # The venue is this run's alone while it holds the execution lock.
+        self.clock = clock = SteadyClock(clock)
         self.calendar = calendar
         self.work = work
         self.run_id = run_id
@@ -159,9 +160,12 @@ class OrderManager:
             self._wait_for_window(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
-            self._wave(plan, [row for row in plan["rows"] if reduces(row)], market)
-            self._wave(plan, [row for row in plan["rows"] if not reduces(row)], market)
-            self._settle(plan)
+            try:
+                self._wave(plan, [row for row in plan["rows"] if reduces(row)], market)
+                self._wave(plan, [row for row in plan["rows"] if not reduces(row)], market)
+                self._settle(plan)
+            finally:
+                self.book.commit(plan["execution_session"])
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "done")
         # Said again by every later run: the one that found it out may not have lived to say it.

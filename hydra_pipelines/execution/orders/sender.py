@@ -38,8 +38,7 @@ from hydra_pipelines.execution.orders.work import Send
 from hydra_pipelines.execution.risk.gate import Approval
 from hydra_pipelines.execution.risk.state import OrderRequest
 from hydra_pipelines.execution.slippage import SlippageModel, predicted_cost
-from hydra_pipelines.ledger import audit, orders
-from hydra_pipelines.ledger.audit import AuditEvent
+from hydra_pipelines.ledger import orders
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.sessions import Calendar, Clock
 
@@ -133,10 +132,8 @@ class Sender:
                 failure = error
                 self._happened(request, Kind.UNKNOWN, str(error))
         self.sent += len(written)
+        self._book.note_sent(written)
         self._book.commit(plan["execution_session"])
-        if written:
-            with self._ledger.transaction() as tx:
-                audit.log_many(tx, AuditEvent.ORDER_SUBMITTED, written, run_id=self._run_id)
         if failure is not None and not self._halted():
             raise failure
 
@@ -353,8 +350,8 @@ class Sender:
             except BrokerError as error:
                 # It may have been written; the next run looks where the order stands.
                 failure = error
-        self._book.commit(plan["execution_session"])
         if failure is not None:
+            self._book.commit(plan["execution_session"])
             raise failure
 
     # inside
@@ -379,6 +376,8 @@ class Sender:
     def _look(self, plan: Row) -> None:
         data_age = self._calendar.index(plan["execution_session"]) - 1
         data_age -= self._calendar.index(plan["session"])
+        # The gate is shown the ledger's state: what was noted belongs to it.
+        self._book.commit(plan["execution_session"])
         self._reviewer.look(plan["execution_session"], data_age, self._book)
 
     def _contracts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as wall
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ import pytest
 
 from hydra_pipelines.execution.broker.messages import Execution
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State
-from hydra_pipelines.execution.orders.book import OrderBook
+from hydra_pipelines.execution.orders.book import WITHIN_S, OrderBook
 from hydra_pipelines.ledger import orders, trades
 from hydra_pipelines.ledger.store import Ledger
 
@@ -141,6 +142,30 @@ def test_an_order_that_turns_up_after_all_is_reopened_and_kept_in_view(ledger: L
     book.commit(NEXT)
     with ledger.transaction() as tx:
         assert orders.orders(tx, unfinished=True) == []
+
+
+def test_news_are_written_in_time_and_together(
+    book: OrderBook, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said goes to the ledger by itself once it is old enough, with all since then."""
+    clock = 100.0
+    monkeypatch.setattr(wall, "monotonic", lambda: clock)
+    before = ledger.transactions
+    book.commit_in_time(NEXT)
+    book.note([as_event(FILL)])
+    clock += WITHIN_S - 0.1
+    book.note_executions([FILL], {})
+    book.commit_in_time(NEXT)
+    assert ledger.transactions == before, "it is not time yet"
+    clock += 0.1
+    book.commit_in_time(NEXT)
+    assert ledger.transactions == before + 1
+    assert reopen(ledger).orders[REF].view.filled == FILL.quantity
+    assert [row["quantity"] for row in journal(ledger)] == [FILL.quantity]
+    written = ledger.transactions
+    clock += 10
+    book.commit_in_time(NEXT)
+    assert ledger.transactions == written, "there is nothing new"
 
 
 def test_executions_of_others_are_journalled_without_an_intent(book: OrderBook, ledger: Ledger):

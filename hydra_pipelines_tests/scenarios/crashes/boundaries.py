@@ -176,12 +176,13 @@ class _Connection:
         self._real = real
         self._boundaries = boundaries
 
-    def execute(self, sql: str, *parameters: Any) -> Any:
+    def execute(self, statement: Any, *parameters: Any) -> Any:
+        text = statement if isinstance(statement, str) else statement.query
         for start, kind in STATEMENTS.items():
-            if sql.startswith(start):
+            if text.startswith(start):
                 with self._boundaries.at(kind):
-                    return self._real.execute(sql, *parameters)
-        return self._real.execute(sql, *parameters)
+                    return self._real.execute(statement, *parameters)
+        return self._real.execute(statement, *parameters)
 
     def close(self) -> None:
         # The last one of a process checkpoints: what the log holds goes into the file.
