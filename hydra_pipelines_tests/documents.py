@@ -3,6 +3,9 @@
 `sh` blocks are what a reader types, and a test runs them. `console` and `text` blocks hold what
 can't run in a test (a server that stays, IB Gateway, docker, a browser), usage lines, and output.
 A comment `# exit code 3` behind a command says how it ends where that is not 0.
+
+A block whose first line is `# path/of/a/file` changes the project: `python` is a new file, `diff`
+what is added to one (`+`) and taken away from it (`-`), between lines that are there.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [ROOT / "README.md", *DOCS]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"# [\w./-]+\.(py|yaml)\n")
 _PLACES = (ROOT / "hydra_pipelines", ROOT / "hydra_pipelines_tests", ROOT / "deploy")
 _MADE = ("data/", "mlruns/", "deploy/secrets/", "gate.md")
 """What a desk or a script makes."""
@@ -56,6 +60,31 @@ def script(typed: list[str]) -> str:
             line = f"code=0; {line[: code.start()].strip()} || code=$?; test $code = {code[1]}"
         told.append(line)
     return "\n".join(told)
+
+
+def steps(document: Path) -> list[tuple[str, str]]:
+    """What a reader does who follows a document to the letter: `run`, a script, or `change`, a
+    block that changes the project; in order."""
+    return [
+        ("run", script(lines(body))) if language == "sh" else ("change", body)
+        for language, body in _BLOCK.findall(document.read_text())
+        if language == "sh" or (language in ("python", "diff") and _FILE.match(body))
+    ]
+
+
+def change(root: Path, block: str) -> None:
+    """Make the change of a block below a folder; Wrong where the lines around it aren't there."""
+    first, _, body = block.partition("\n")
+    file = root / first.removeprefix("# ")
+    if not file.exists():
+        file.write_text(body)
+        return
+    kept = "".join(line[1:] for line in body.splitlines(True) if line[0] in " -\n")
+    wanted = "".join(line[1:] for line in body.splitlines(True) if line[0] in " +\n")
+    text = file.read_text()
+    if text.count(kept) != 1 or kept == wanted:
+        raise Wrong(f"{file.name} has these lines {text.count(kept)} times:\n{kept}")
+    file.write_text(text.replace(kept, wanted))
 
 
 def named(text: str) -> Iterator[str]:
