@@ -1,26 +1,79 @@
-"""One daily cycle by `dagster job execute`, against ten trivial assets in the same run.
+"""P1 and P12: one daily cycle by `dagster job execute`, against ten trivial assets in the same run.
 
-    .venv/bin/python benchmarks/cycle.py [--runs 5]
+    .venv/bin/python -m benchmarks.cycle [--quick]
 
-A desk of its own in a temporary folder is brought through its first cycle (which trains the
-models), so that what is timed is a warm day: the next session each time, orders included. Prints
-medians, their ratio, and where the time of the median cycle went.
+At 20 symbols (the sample), 500 and 3,000 (made prices, a Parquet file a day): each desk, in a
+temporary folder of its own, is brought through its first cycle, which trains the models, so that
+what is timed is a warm day: the next session each time, orders included. By turns with the trivial
+job, so that both meet the same machine. The floor is the trivial job itself.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import Result, Wrong, run_alone, spread
+from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.market.ingest import VERIFIED_SESSIONS, ingest
+from hydra_pipelines.market.lake import Lake
+from hydra_pipelines.sessions import Calendar
 
 ROOT = Path(__file__).resolve().parent.parent
 DAGSTER = Path(sys.executable).with_name("dagster")
 TRIVIAL = ROOT / "benchmarks" / "ten_trivial_assets.py"
+BARS = {20: 1.6, 500: 1.7, 3000: 2.0}
+SESSIONS = 1900
+"""Of the made prices: as many as training asks for, and some that are traded."""
+DELIVERED = VERIFIED_SESSIONS + 10
+"""Of them in the vendor's folder; the rest is in the lake already."""
+
+
+def measure(quick: bool = False) -> list[Result]:
+    sizes, runs = ((20,), 2) if quick else (tuple(BARS), 5)
+    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder, ExitStack() as stack:
+        home = Path(folder)
+        desks = {n: stack.enter_context(traded_desk(home / str(n), n)) for n in sizes}
+        seconds: dict[int, list[float]] = {n: [] for n in sizes}
+        floor_environment, floor = trivial(home), []
+        execute(floor_environment, "-f", str(TRIVIAL), "-j", "ten")
+        for _ in range(runs):
+            floor.append(execute(floor_environment, "-f", str(TRIVIAL), "-j", "ten"))
+            for n, environment in desks.items():
+                seconds[n].append(cycle(environment))
+        orders = {n: sent(environment) for n, environment in desks.items()}
+    least = statistics.median(floor)
+    medians = {n: statistics.median(times) for n, times in seconds.items()}
+    results = [
+        Result(
+            "P1", f"daily cycle, {n:,} symbols, against ten trivial assets", medians[n] / least,
+            "×", BARS[n], floor=f"ten trivial assets: {spread(floor)}",
+            notes=f"{spread(seconds[n])}; {orders[n]} orders in {runs + 1} sessions",
+        )
+        for n in sizes
+    ]  # fmt: skip
+    if 3000 in medians:
+        # The nearest that the three sizes give to the bar's eight times the symbols.
+        results.append(
+            Result(
+                "P12", "daily cycle, 3,000 symbols against 500 (six times)",
+                medians[3000] / medians[500], "×", 3,
+            )
+        )  # fmt: skip
+    return results
 
 
 def execute(environment: dict[str, str], *arguments: str) -> float:
@@ -35,81 +88,130 @@ def execute(environment: dict[str, str], *arguments: str) -> float:
     )
     seconds = time.perf_counter() - started
     if done.returncode:
-        raise SystemExit(
-            f"dagster job execute {' '.join(arguments)} failed:\n{done.stderr[-3000:]}"
-        )
+        raise Wrong(f"dagster job execute {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
     return seconds
 
 
-def python(environment: dict[str, str], code: str) -> float:
-    """Wall seconds of a fresh interpreter that runs `code`."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
-    return time.perf_counter() - started
+def cycle(environment: dict[str, str]) -> float:
+    return execute(environment, "-m", "hydra_pipelines", "-j", "daily_cycle")
 
 
-def steps_of_last_run(environment: dict[str, str]) -> dict[str, float]:
-    """Seconds of each step of the newest run of the desk's instance, and of the whole run."""
-    os.environ["DAGSTER_HOME"] = environment["DAGSTER_HOME"]
-    import dagster as dg
-
-    with dg.DagsterInstance.get() as instance:
-        record = instance.get_run_records(limit=1)[0]
-        stats = instance.get_run_step_stats(record.dagster_run.run_id)
-        stats.sort(key=lambda step: step.start_time)
-        seconds = {step.step_key: step.end_time - step.start_time for step in stats}
-        seconds["(whole run)"] = record.end_time - record.start_time
-    return seconds
+def clean_environment(folder: Path) -> dict[str, str]:
+    """As a desk's own start has it, with bytecode kept and no setting from outside."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "IBKR_"))}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {
+        **environment,
+        "HYDRA_DATA_DIR": str(folder),
+        "DAGSTER_HOME": str(folder / "dagster"),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
-    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder:
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "IBKR_"))},
-            "HYDRA_DATA_DIR": folder,
-            "DAGSTER_HOME": f"{folder}/dagster",
-            "OMP_NUM_THREADS": "1",
+def trivial(home: Path) -> dict[str, str]:
+    folder = home / "trivial"
+    (folder / "dagster").mkdir(parents=True)
+    (folder / "dagster" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    return clean_environment(folder)
+
+
+@contextmanager
+def traded_desk(folder: Path, symbols: int) -> Iterator[dict[str, str]]:
+    """The environment of a desk that has traded its first session; its venue ends with the block.
+
+    symbols: 20 is the sample; else prices are made.
+    """
+    environment = clean_environment(folder)
+    folder.mkdir()
+    if symbols != 20:
+        prices = folder / "prices"
+        environment |= {
+            "HYDRA_MARKET__SOURCE": "files",
+            "HYDRA_MARKET__OPTIONS": json.dumps({"path": str(prices)}),
+            "HYDRA_EMBEDDED__FIRST_SESSION": made_prices(folder, prices, symbols),
         }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        trivial_home = Path(folder, "trivial")
-        trivial_home.mkdir()
-        (trivial_home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        floor_environment = {**environment, "DAGSTER_HOME": str(trivial_home)}
-        hydra = Path(sys.executable).with_name("hydra")
-        print("first cycle (trains the models) …", flush=True)
-        subprocess.run([hydra, "cycle"], env=environment, check=True, capture_output=True)
-        try:
-            execute(floor_environment, "-f", str(TRIVIAL), "-j", "ten")
-            floor, cycle, steps = [], [], []
-            for _ in range(runs):
-                floor.append(execute(floor_environment, "-f", str(TRIVIAL), "-j", "ten"))
-                cycle.append(execute(environment, "-m", "hydra_pipelines", "-j", "daily_cycle"))
-                steps.append(steps_of_last_run(environment))
-            imports = [python(environment, "import dagster") for _ in range(3)]
-            loads = [python(environment, "import hydra_pipelines.definitions") for _ in range(3)]
-        finally:
-            from hydra_pipelines.paper_gateway.control import GatewayControl
-            from hydra_pipelines.paper_gateway.launch import find_running
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from hydra_pipelines.cli import main; main()", "cycle"],
+            cwd=ROOT, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise Wrong(f"the first cycle of {symbols} symbols failed:\n{done.stderr[-3000:]}")
+        yield environment
+    finally:
+        end_venue(folder)
 
-            running = find_running(Path(folder, "paper"))
-            if running:
-                GatewayControl(running).shutdown()
-    print(f"{'':32} median      low     high   ({runs} runs each, interleaved)")
-    for name, times in (("ten trivial assets", floor), ("daily cycle, 20 symbols", cycle)):
-        print(
-            f"{name:32} {statistics.median(times):5.2f} s  {min(times):5.2f} s  {max(times):5.2f} s"
-        )
-    ratio = statistics.median(cycle) / statistics.median(floor)
-    print(f"{'ratio':32} {ratio:5.2f}")
-    print("\nwhere the time goes (medians):")
-    print(f"  {'python + import dagster':30} {statistics.median(imports):6.3f} s")
-    print(f"  {'python + the definitions':30} {statistics.median(loads):6.3f} s")
-    for step in steps[0]:
-        print(f"  {step:30} {statistics.median(s[step] for s in steps):6.3f} s")
+
+@dataclass
+class Made:
+    """Prices in memory, as a source of bars."""
+
+    panel: BarPanel
+    name: str = "files"
+    adjusted_only: bool = False
+    problems: tuple[()] = ()
+
+    def read(self, first: date | None = None, last: date | None = None) -> BarPanel:
+        return self.panel
+
+    def origin(self, day: date) -> str:
+        return "made"
+
+
+def made_prices(folder: Path, prices: Path, symbols: int) -> str:
+    """Random walks: in the desk's lake up to the session it begins at, which is returned; in
+    `prices` a Parquet file for each of the last sessions, as a vendor delivers them by day."""
+    import duckdb
+    import pyarrow as pa
+
+    calendar = Calendar.load("XNYS", folder)
+    days = [day for day in calendar.sessions if day.year >= 2012][:SESSIONS]
+    rng = np.random.default_rng(7)
+    steps = rng.normal(0.0003, 0.02, (SESSIONS, symbols))
+    close = np.round(40.0 * np.exp(np.cumsum(steps, axis=0)), 2).clip(2.0)
+    fields = {
+        "open": close, "high": close * 1.01, "low": close * 0.99, "close": close,
+        "volume": rng.integers(1_000_000, 5_000_000, close.shape).astype(float),
+        "adj_close": close,
+    }  # fmt: skip
+    names = tuple(f"S{i:04}" for i in range(symbols))
+    panel = BarPanel(np.array(days, dtype="datetime64[D]"), names, fields)
+    begins = days[-DELIVERED + VERIFIED_SESSIONS]
+    ingest(
+        Made(panel.up_to(begins)), Lake(folder / "lake" / "bars"), begins, calendar,
+        datetime.now(UTC),
+    )  # fmt: skip
+    prices.mkdir()
+    with duckdb.connect() as connection:
+        for t in range(SESSIONS - DELIVERED, SESSIONS):
+            day = {name: values[t] for name, values in fields.items()}
+            made = pa.table({"symbol": names, "date": [days[t]] * symbols, **day})
+            connection.register("made", made)
+            connection.execute(f"COPY made TO '{prices / str(days[t])}.parquet' (FORMAT parquet)")
+    return str(begins)
+
+
+def sent(environment: dict[str, str]) -> int:
+    """Orders that the desk has sent; raises where there is none: then no whole day was timed."""
+    import duckdb
+
+    path = Path(environment["HYDRA_DATA_DIR"], "hydra.duckdb")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        row: Any = connection.execute(
+            "SELECT count(DISTINCT order_ref) FROM order_events"
+        ).fetchone()
+    if not row[0]:
+        raise Wrong(f"no order was sent from {path.parent}")
+    return int(row[0])
+
+
+def end_venue(folder: Path) -> None:
+    from hydra_pipelines.paper_gateway.control import GatewayControl
+    from hydra_pipelines.paper_gateway.launch import find_running
+
+    if running := find_running(folder / "paper"):
+        GatewayControl(running).shutdown()
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, measure)

@@ -1,6 +1,6 @@
 """A drift run's statistics on 50 features × 200,000 rows, against evidently and a loop over scipy.
 
-Run from the repository: python -m benchmarks.drift [ROWS FEATURES]
+    .venv/bin/python -m benchmarks.drift [--quick]
 
 Reference and window have 200,000 rows each. Correctness first: our KS distances and p-values are
 scipy's, and evidently's p-values are ours. The bins of PSI are made with the model and stored;
@@ -17,11 +17,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.results import Result, Wrong, run_alone
 from hydra_pipelines.models.reference import make_reference
 from hydra_pipelines.monitoring.distributions import benjamini_hochberg, distances
 
 os.environ["DO_NOT_TRACK"] = "1"
-SECONDS = 3
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:
@@ -34,7 +34,9 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def main(rows: int = 200_000, features: int = 50) -> None:
+def measure(quick: bool = False) -> list[Result]:
+    rows, features = (20_000, 10) if quick else (200_000, 50)
+    repeats = 1 if quick else 3
     rng = np.random.default_rng(0)
     names = [f"f{k}" for k in range(features)]
     then = np.asfortranarray(rng.normal(size=(rows, features)))
@@ -55,12 +57,12 @@ def main(rows: int = 200_000, features: int = 50) -> None:
     _, d, p = ours()
     expected = loop()
     if not (np.array_equal(d, expected[0]) and np.allclose(p, expected[1], rtol=1e-9, atol=0)):
-        raise SystemExit("KS differs from scipy's")
-    own = min(timed(ours, SECONDS), timed(ours, SECONDS))
+        raise Wrong("KS differs from scipy's")
+    own = min(timed(ours, repeats), timed(ours, repeats))
     scipys = timed(loop, 1)
-    own = min(own, timed(ours, SECONDS))
+    own = min(own, timed(ours, repeats))
     if "evidently" in sys.modules:
-        raise SystemExit("evidently was imported")
+        raise Wrong("evidently was imported")
 
     start = time.perf_counter()
     import pandas as pd
@@ -79,18 +81,23 @@ def main(rows: int = 200_000, features: int = 50) -> None:
     theirs = np.array([metric["value"] for metric in made["metrics"][1:]], np.float64)
     # Up to 10,000 values scipy, and so evidently, counts paths instead of taking the limit.
     if rows > 10_000 and not np.allclose(theirs, p, rtol=1e-9, atol=0):
-        raise SystemExit("evidently's KS differs from ours")
+        raise Wrong("evidently's KS differs from ours")
 
-    print(f"{features} features, {rows:,} rows of reference and window each")
-    print(f"{'':28}{'seconds':>10}{'ratio':>9}")
-    for name, seconds in (
-        ("ours: PSI, KS, correction", own),
-        ("scipy loop: KS alone", scipys),
-        ("evidently: PSI and KS", evidently),
-        ("importing evidently", imported),
-    ):
-        print(f"{name:28}{seconds:>10.2f}{seconds / own:>8.1f}x")
+    work = f"drift run, {features} features × {rows:,} rows"
+    read = timed(lambda: (then.sum(), now.sum()), repeats)
+    return [
+        Result(
+            "P6", f"{work}, against evidently", evidently / own, "×", 50, higher=True,
+            floor=f"reading both: {read:.3f} s",
+            notes=f"ours {own:.2f} s, evidently {evidently:.1f} s (its import {imported:.1f} s "
+            "not counted); equal KS, without importing it",
+        ),
+        Result(
+            "", f"{work}, against a loop over scipy", scipys / own, "×",
+            notes=f"KS alone, {scipys:.1f} s; equal",
+        ),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    run_alone(__doc__, measure)

@@ -1,68 +1,156 @@
-"""Feature engine against pandas, polars and qlib, on the same synthetic panel in the same run.
+"""P2, P3, P12: the feature engine against its floor, and against pandas, polars and qlib.
 
-    .venv/bin/python benchmarks/features.py [--symbols 500 3000] [--years 10] [--peers ...]
+    .venv/bin/python -m benchmarks.features [--quick] [--peers FOLDER]
 
-polars and qlib are installed with pip into environments of their own in a temporary folder (kept
-with --keep FOLDER, and found there again); what can't be installed is skipped with a word. Values
-are compared before times are printed. `ours` computes the features that the peer computes, so each
-ratio is over the same work; full builds are in memory, one session is read from a memory-mapped
-lake and written back to one.
+Without `--peers`: time against the physical floor, memory, and growth with symbols and years. With
+it each peer is installed by pip into an environment of its own in FOLDER (and found there again);
+what can't be installed is skipped with a word. Values are compared before times count. Ours
+computes the features that the peer computes, so each ratio is over the same work; full builds are
+in memory, one session is read from a memory-mapped lake and written back to one.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.results import Result, Wrong, run_alone, spread
+from hydra_pipelines.features import panel as features
+from hydra_pipelines.features.catalogue import CATALOGUE, Feature, names_of
+from hydra_pipelines.market.bars import BarPanel
+from hydra_pipelines.market.ingest import bar_panel
+from hydra_pipelines.market.lake import Lake
+
 PEERS = Path(__file__).with_name("feature_peers.py")
-PACKAGES = {"polars": ["polars", "numpy"], "qlib": ["pyqlib", "numpy"]}
+PACKAGES = {
+    "polars": ["polars", "numpy"],
+    "qlib": ["pyqlib", "numpy"],
+    "pandas": ["pandas", "numpy"],
+}
+BARS = {"polars": (5, 10), "pandas": (40, 50), "qlib": (10, 300)}
+"""How many times faster a full build and one session have to be, at 3,000 symbols."""
 TOLERANCE = {"pandas": 1e-6, "polars": 1e-6, "qlib": 2e-3}  # qlib keeps float32
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--symbols", type=int, nargs="+", default=[500, 3000])
-    parser.add_argument("--years", type=int, default=10)
-    parser.add_argument("--peers", nargs="*", default=["pandas", "polars", "qlib"])
-    parser.add_argument("--keep", type=Path, help="folder for the peers' environments")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder:
-        home = options.keep or Path(folder)
-        pythons = {peer: environment(peer, home) for peer in options.peers}
-        for symbols in options.symbols:
-            work = Path(folder, str(symbols))
-            work.mkdir()
-            measure(work, symbols, 252 * options.years, pythons)
-    growth()
+def measure(quick: bool = False) -> list[Result]:
+    """Ours alone: against the floor, memory, growth."""
+    results = []
+    for symbols, years in ((100, 3),) if quick else ((20, 10), (500, 10), (3000, 10)):
+        with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder:
+            bars = panel(symbols, 252 * years)
+            made = in_process(bars, CATALOGUE, Path(folder))
+            floor = floor_seconds(bars, len(CATALOGUE))
+        size = f"{symbols:,} symbols × {years} years"
+        barred = symbols == 3000
+        results += [
+            Result(
+                "P2", f"full feature build, {size}, against the floor", made.full / floor, "×",
+                6 if barred else None,
+                floor=f"bars read, output written, one sort a rank: {floor:.3f} s",
+                notes=f"{len(CATALOGUE)} features with ranks and z-scores in {made.full:.2f} s",
+            ),
+            Result("P3", f"one session, read, made and written, {size}", made.one * 1e3, "ms",
+                   notes=f"{spread(made.times, 1e3, 'ms')}"),
+        ]  # fmt: skip
+        if barred:
+            results.append(
+                Result(
+                    "P2", f"peak memory of the build, {size}, against its output", made.peak,
+                    "×", 3,
+                    notes=f"output {made.output:.2f} GB",
+                )
+            )  # fmt: skip
+    return results + growth(quick)
+
+
+def measure_peers(quick: bool, home: Path) -> list[Result]:
+    """Against pandas, polars and qlib, the values compared first."""
+    results = []
+    for symbols, years in ((60, 3),) if quick else ((500, 10), (3000, 10)):
+        with tempfile.TemporaryDirectory(prefix="hydra-bench-") as folder:
+            work = Path(folder)
+            bars = panel(symbols, 252 * years)
+            np.savez(work / "bars.npz", sessions=bars.sessions, **bars.fields)
+            for peer in PACKAGES:
+                if python := environment(peer, home):
+                    size = f"{symbols:,} symbols × {years} years"
+                    results += against(peer, python, bars, size, work, symbols == 3000)
+    return results
+
+
+def against(
+    peer: str, python: Path, bars: BarPanel, size: str, work: Path, barred: bool
+) -> list[Result]:
+    """The features that the peer has, by it and by us before and after it."""
+    every = {entry.name: entry for entry in CATALOGUE}
+    done = subprocess.run([python, PEERS, peer, work], capture_output=True, text=True)
+    if done.returncode:
+        words = "".join(done.stderr.strip().splitlines()[-1:])
+        print(f"{peer}: skipped, it failed: {words}", file=sys.stderr)
+        return []
+    theirs = json.loads(done.stdout.strip().splitlines()[-1])
+    with np.load(work / f"{peer}.npz") as archive:
+        names, values = archive["names"].tolist(), archive["values"]
+    chosen = tuple(every[name] for name in names)
+    count, width = len(bars.sessions), len(bars.symbols)
+    last = features._compute(chosen, bars, count - 1, count)[0]
+    last = last.reshape(len(names), 3, width)[:, : values.shape[1]]
+    worst = compare(values.transpose(2, 1, 0), last, peer, names)
+    mine = in_process(bars, chosen, work)
+    full, one = BARS[peer] if barred else (None, None)
+    note = f"{len(names)} features, equal within {worst:.0e}"
+    return [
+        Result(
+            "P2", f"full feature build, {size}, against {peer}", theirs["full"] / mine.full, "×",
+            full, higher=True, notes=f"{note}; {theirs['full']:.1f} s, ours {mine.full:.2f} s",
+        ),
+        Result(
+            "P3", f"one session, {size}, against {peer}", theirs["one"] / mine.one, "×",
+            one, higher=True,
+            notes=f"{theirs['one'] * 1e3:.0f} ms, ours {mine.one * 1e3:.1f} ms with read and write",
+        ),
+    ]  # fmt: skip
+
+
+def floor_seconds(bars: BarPanel, count: int) -> float:
+    """What no build can go below: the bars read, the output written, and a sort of each session
+    for each rank, on one core."""
+    row = bars.fields["close"][-1]
+    out = np.empty((len(bars.sessions), row.size))
+    read, _ = best(lambda: [values.sum() for values in bars.fields.values()], 3)
+    write, _ = best(lambda: out.fill(1.0), 3)
+    sort, _ = best(lambda: np.argsort(bars.fields["close"], axis=1), 1)
+    return read + 3 * count * write + count * sort
 
 
 def environment(peer: str, home: Path) -> Path | None:
     """The Python that has the peer; None, with a word, where it can't be had."""
-    if peer == "pandas":
-        return Path(sys.executable)
     python = home / f"env-{peer}" / "bin" / "python"
-    if not python.exists():
+    done = python.parents[1] / "installed"
+    if not done.exists():
         try:
             subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
             command = [python, "-m", "pip", "install", "--quiet", *PACKAGES[peer]]
             subprocess.run(command, check=True, capture_output=True, timeout=900)
         except (subprocess.SubprocessError, OSError) as error:
-            print(f"{peer}: skipped, it can't be installed here ({error})")
+            print(f"{peer}: skipped, it can't be installed here ({error})", file=sys.stderr)
             return None
+        done.touch()
     return python
 
 
-def panel(symbols: int, sessions: int):
-    from hydra_pipelines.market.bars import BarPanel
-
+def panel(symbols: int, sessions: int) -> BarPanel:
     rng = np.random.default_rng(7)
     shape = (sessions, symbols)
     adjusted = 50.0 * np.exp(np.cumsum(rng.standard_normal(shape) * 0.02, axis=0))
@@ -81,43 +169,6 @@ def panel(symbols: int, sessions: int):
     )
 
 
-def measure(folder: Path, symbols: int, sessions: int, pythons: dict[str, Path | None]) -> None:
-    from hydra_pipelines.features import panel as features
-    from hydra_pipelines.features.catalogue import CATALOGUE
-
-    bars = panel(symbols, sessions)
-    np.savez(folder / "bars.npz", sessions=bars.sessions, **bars.fields)
-    every = {entry.name: entry for entry in CATALOGUE}
-    print(f"\n{symbols} symbols x {sessions} sessions")
-    print(f"{'':24}{'full build':>12}{'':>9}{'one session':>14}{'':>9}   values")
-    seconds, peak = in_process(bars, tuple(every.values()), folder)
-    print(
-        f"{f'ours, {len(every)} features':24}{seconds[0]:>11.2f}s{'':>9}{seconds[1] * 1e3:>12.1f}ms"
-    )
-    print(f"{'':24}output {peak[0]:.2f} GB, peak beyond the bars {peak[1] / peak[0]:.2f} x that")
-    for peer, python in pythons.items():
-        if python is None:
-            continue
-        done = subprocess.run([python, PEERS, peer, folder], capture_output=True, text=True)
-        if done.returncode:
-            print(f"{peer}: skipped, it failed: {done.stderr.strip().splitlines()[-1:]}")
-            continue
-        theirs = json.loads(done.stdout.strip().splitlines()[-1])
-        with np.load(folder / f"{peer}.npz") as archive:
-            names, values = archive["names"].tolist(), archive["values"]
-        chosen = tuple(every[name] for name in names)
-        last = features._compute(chosen, bars, sessions - 1, sessions)[0]
-        last = last.reshape(len(names), 3, symbols)[:, : values.shape[1]]
-        worst = compare(values.transpose(2, 1, 0), last, peer, names)
-        mine, _ = in_process(bars, chosen, folder)
-        print(
-            f"{f'{peer}, {len(names)} features':24}{theirs['full']:>11.2f}s"
-            f"{theirs['full'] / mine[0]:>8.0f}x{theirs['one'] * 1e3:>12.1f}ms"
-            f"{theirs['one'] / mine[1]:>8.0f}x   agree to {worst:.0e}"
-            f"   (ours {mine[0]:.2f}s, {mine[1] * 1e3:.1f}ms)"
-        )
-
-
 def compare(theirs: np.ndarray, ours: np.ndarray, peer: str, names: list[str]) -> float:
     """Largest difference, relative to each feature's spread; raises where it is too large."""
     spread = np.nanstd(ours, axis=2, keepdims=True)
@@ -128,18 +179,26 @@ def compare(theirs: np.ndarray, ours: np.ndarray, peer: str, names: list[str]) -
         name for name, d in zip(names, difference, strict=True) if not d.max() < TOLERANCE[peer]
     ]
     if unlike:
-        raise SystemExit(f"{peer} and we differ in {', '.join(unlike)}: {difference}")
+        raise Wrong(f"{peer} and we differ in {', '.join(unlike)}: {difference}")
     return float(difference.max())
 
 
-def in_process(bars, entries, folder: Path) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Seconds of the full build and of one session from and to a lake; GB of output and peak."""
-    import resource
+@dataclass(frozen=True)
+class Made:
+    """Seconds of the full build and of single sessions; GB of output, and the peak in outputs."""
 
-    from hydra_pipelines.features import panel as features
-    from hydra_pipelines.features.catalogue import names_of
-    from hydra_pipelines.market.ingest import bar_panel
-    from hydra_pipelines.market.lake import Lake
+    full: float
+    times: list[float]
+    output: float
+    peak: float
+
+    @property
+    def one(self) -> float:
+        return statistics.median(self.times)
+
+
+def in_process(bars: BarPanel, entries: Sequence[Feature], folder: Path) -> Made:
+    """A full build in memory, and single sessions from a memory-mapped lake into another."""
 
     count, width = len(bars.sessions), len(bars.symbols)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -167,30 +226,41 @@ def in_process(bars, entries, folder: Path) -> tuple[tuple[float, float], tuple[
         with out.writing() as writer:
             writer.append(bars.sessions[i : i + 1], made, ids[:1])
         times.append(time.perf_counter() - started)
-    return (full, min(times)), (size, grown)
+    return Made(full, times, size, grown / size)
 
 
-def growth() -> None:
-    """Cost against the number of symbols and the length of the history."""
-    from hydra_pipelines.features import panel as features
-    from hydra_pipelines.features.catalogue import CATALOGUE
+def growth(quick: bool) -> list[Result]:
+    """Cost against the number of symbols and the length of the history: 1, 2, 4 and 8 times."""
+    rows, narrow = (504, 20) if quick else (2520, 125)
 
-    small, large = panel(125, 2520), panel(1000, 2520)
-    build: Callable = lambda p: best(lambda: features._compute(CATALOGUE, p, 0, 2520), 3)[0]  # noqa: E731
-    ratio = build(large) / build(small)
-    print(f"\nsymbols x 8 (125 to 1,000): time x {ratio:.1f}")
-    long = panel(500, 5040)
-    short = long.up_to(long.sessions[503].item())
-    times = [
-        best(lambda p=p: features._compute(CATALOGUE, p, len(p.sessions) - 1, len(p.sessions)), 30)[
-            0
-        ]
-        for p in (short, long)
-    ]
-    print(f"history of 2 to 20 years, one session: time x {times[1] / times[0]:.2f}")
+    def build(bars: BarPanel) -> float:
+        return best(lambda: features._compute(CATALOGUE, bars, 0, len(bars.sessions)), 3)[0]
+
+    def one(bars: BarPanel) -> float:
+        count = len(bars.sessions)
+        return best(lambda: features._compute(CATALOGUE, bars, count - 1, count), 30)[0]
+
+    wide = [build(panel(narrow * k, rows)) for k in (1, 2, 4, 8)]
+    whole = panel(narrow, rows * 2)
+    parts = [whole.up_to(whole.sessions[rows * k // 4 - 1].item()) for k in (1, 2, 4, 8)]
+    years = [build(part) for part in parts]
+    long = panel(100 if quick else 500, 5040)
+    short, full = one(long.up_to(long.sessions[503].item())), one(long)
+
+    def curve(times: list[float]) -> str:
+        return "1, 2, 4, 8 times: " + ", ".join(f"{t / times[0]:.2g}" for t in times)
+
+    return [
+        Result("P12", "full feature build, symbols × 8", wide[3] / wide[0], "×", 8.5,
+               notes=curve(wide)),
+        Result("P12", "full feature build, years × 8", years[3] / years[0], "×", 8.5,
+               notes=curve(years)),
+        Result("P3", "one session, history of 20 years against 2", full / short, "×", 1.15,
+               notes=f"{full * 1e3:.1f} ms, without read and write"),
+    ]  # fmt: skip
 
 
-def best(work: Callable, times: int):
+def best(work: Callable[[], Any], times: int) -> tuple[float, Any]:
     """The shortest of several runs, and what the last returned."""
     shortest, result = float("inf"), None
     for _ in range(times):
@@ -202,4 +272,4 @@ def best(work: Callable, times: int):
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, measure, measure_peers)

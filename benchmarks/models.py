@@ -1,6 +1,6 @@
 """Models: the champion in a fresh process, an experiment's time, the gate's simulation, honesty.
 
-    .venv/bin/python -m benchmarks.models [--runs 5]
+    .venv/bin/python -m benchmarks.models [--quick]
 
 P6b  the champion ready to predict in a fresh process, against `mlflow.pyfunc.load_model` by alias,
      after checking that both predict the same bits; and 3,000 symbols x 40 features, loading
@@ -9,13 +9,10 @@ P7   a ridge and a boosted candidate walked forward over 22 years of the sample,
 P7b  the net backtest of 500 symbols x 10 years, weekly, the best tenth, against warm vectorbt,
      after checking that their equity is the same within 1e-9. It is what is done for every
      contender and seed of the gate; its bootstrap draws from the daily returns that come out.
-And what the walk-forward of each family comes to, equal weight and momentum beside it.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import json
 import statistics
 import subprocess
@@ -28,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results import Result, Wrong, run_alone
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.features.panel import FeaturePanel, read_features, update_features
 from hydra_pipelines.market.bars import BarPanel
@@ -92,12 +90,6 @@ def sample(folder: Path) -> tuple[FeaturePanel, BarPanel]:
     return read_features(features), bar_panel(bars.view())
 
 
-def top_four(spec: StrategySpec) -> StrategySpec:
-    if spec.signal.method == "all":
-        return spec
-    return dataclasses.replace(spec, signal=dataclasses.replace(spec.signal, top_fraction=0.2))
-
-
 def fresh(code: str, x: Path, uri: str, strategy: str, runs: int) -> tuple[float, list[int]]:
     """Median seconds of fresh processes, imports included, and the bits that they predict."""
     out = x.with_suffix(".json")
@@ -115,8 +107,8 @@ def fresh(code: str, x: Path, uri: str, strategy: str, runs: int) -> tuple[float
 
 def champions(
     specs: list[StrategySpec], features: FeaturePanel, bars: BarPanel, folder: Path, runs: int
-) -> None:
-    print("P6b: champion ready in a fresh process (bar: 10 x)")
+) -> list[Result]:
+    results = []
     registry = Registry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     for spec in specs:
         made = train(spec, features, bars, LAST, registry, code_version="benchmark")
@@ -126,14 +118,19 @@ def champions(
         ours, our_bits = fresh(OURS, x, registry.uri, spec.id, runs)
         theirs, their_bits = fresh(PYFUNC, x, registry.uri, spec.id, runs)
         if our_bits != their_bits:
-            raise SystemExit(f"{spec.family}: the arrays and pyfunc predict different bits")
-        print(
-            f"  {spec.family:24} ours {ours:6.3f} s   pyfunc {theirs:6.2f} s {theirs / ours:5.0f} x"
-        )
+            raise Wrong(f"{spec.family}: the arrays and pyfunc predict different bits")
+        results.append(
+            Result(
+                "P6b", f"champion ready in a fresh process, {spec.family}", theirs / ours, "×", 10,
+                higher=True,
+                notes=f"equal to the bit; ours {ours:.3f} s, mlflow.pyfunc {theirs:.1f} s",
+            )
+        )  # fmt: skip
+    return results
 
 
-def predictions(specs: list[StrategySpec], runs: int) -> None:
-    print("Prediction of 3,000 symbols x 40 features, the file read (bar: 50 ms)")
+def predictions(specs: list[StrategySpec], runs: int) -> list[Result]:
+    results = []
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3000, 40))
     names = tuple(f"f{i}" for i in range(40))
@@ -143,38 +140,37 @@ def predictions(specs: list[StrategySpec], runs: int) -> None:
     for family, model in (("ridge", linear), (boosting.family, export(fitted, names, 1.0))):
         content = model.to_bytes()
         seconds = median_of(4 * runs, lambda content=content: load_model(content).predict(x))
-        print(f"  {family:24} {seconds * 1e3:6.2f} ms")
+        work = f"prediction, 3,000 symbols × 40 features, file read, {family}"
+        results.append(Result("", work, seconds * 1e3, "ms", 50))
+    return results
 
 
 def experiments(
     specs: list[StrategySpec], features: FeaturePanel, bars: BarPanel, runs: int
-) -> None:
-    print(f"P7: train and validate, {FIRST_TEST}-2022 (bars: ridge 2 s, boosting 12 s)")
-    found = {}
-    for spec in map(top_four, specs):
+) -> list[Result]:
+    results = []
+    for spec in specs:
+        folds = 0
 
         def experiment(spec: StrategySpec = spec) -> None:
+            nonlocal folds
             data = training_data(spec, features, bars, LAST)
-            found[spec.family] = evaluate(spec, data, first_test=FIRST_TEST)
+            found = evaluate(spec, data, first_test=FIRST_TEST)
+            if alarms := leak_alarms(found.figures):
+                raise Wrong(f"{spec.family}: {'; '.join(alarms)}")
+            folds = len(found.folds)
             with one_thread_each(1) as pool:
                 pool.submit(fit, spec, data, len(data.sessions)).result()
 
         few = 1 if spec.family == "hist_gradient_boosting" else min(runs, 3)
         seconds = median_of(few, experiment)
-        print(f"  {spec.family:24} {len(found[spec.family].folds)} folds {seconds:6.2f} s")
-    print("Out of sample, five sessions ahead, the best 4 of 20, 5 bp a side, net")
-    print(f"  {'family':24} {'rank IC':>8} {'Sharpe':>7} {'drawdown':>9} {'turnover':>9}  alarms")
-    for family, evaluation in found.items():
-        f = evaluation.figures
-        ic = f"{f['rank_ic']:8.4f}" if "rank_ic" in f else f"{'-':>8}"
-        print(
-            f"  {family:24} {ic} {f['sharpe']:7.2f} {f['max_drawdown']:9.1%} {f['turnover']:9.1f}"
-            f"  {'; '.join(leak_alarms(f)) or 'none'}"
-        )
+        limit = {"ridge": 2, "hist_gradient_boosting": 12}.get(spec.family)
+        work = f"train and validate, {folds} yearly folds of the sample, {spec.family}"
+        results.append(Result("P7", work, seconds, "s", limit))
+    return results
 
 
-def simulation(runs: int) -> None:
-    print("P7b: net backtest, 500 x 10 years, weekly, the best 50 (bar: 100 x)")
+def simulation(runs: int) -> list[Result]:
     rng = np.random.default_rng(7)
     prices = 20.0 * np.exp(np.cumsum(rng.normal(0.0003, 0.02, (2520, 500)), axis=0))
     scores = rng.normal(size=prices.shape)
@@ -184,15 +180,19 @@ def simulation(runs: int) -> None:
     theirs = simulate(scores, prices, sessions, **options).value().to_numpy()
     worst = float(np.abs(theirs / ours.equity - 1.0).max())
     if worst > 1e-9:
-        raise SystemExit(f"vectorbt's equity and ours differ by {worst:.1e}")
+        raise Wrong(f"vectorbt's equity and ours differ by {worst:.1e}")
     # Its own simulation and equity alone: the choice of names is made before the clock starts.
     size = targets(scores, 50, 5, 0.99)
     slow = median_of(runs, lambda: vectorbt_equity(prices, size))
     fast = median_of(8 * runs, lambda: backtest(scores, prices, **options))
-    print(
-        f"  ours {fast * 1e3:.2f} ms   vectorbt, warm {slow * 1e3:.0f} ms   {slow / fast:.0f} x"
-        f"   largest difference {worst:.0e}"
-    )
+    return [
+        Result(
+            "P7b", "net backtest, 500 × 10 years, weekly, against warm vectorbt", slow / fast, "×",
+            100, higher=True,
+            notes=f"equal within {worst:.0e}; ours {fast * 1e3:.2f} ms, "
+            f"vectorbt {slow * 1e3:.0f} ms",
+        )
+    ]  # fmt: skip
 
 
 def targets(scores: np.ndarray, top: int, every: int, gross: float) -> np.ndarray:
@@ -219,20 +219,22 @@ def vectorbt_equity(prices: np.ndarray, size: np.ndarray) -> np.ndarray:
     return portfolio.value().to_numpy()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+def measure(quick: bool = False) -> list[Result]:
+    runs = 1 if quick else 5
     specs = list(Desk(load_settings()).candidates)
+    if quick:
+        specs = [s for s in specs if s.family != "hist_gradient_boosting"]
     with tempfile.TemporaryDirectory() as folder:
         features, bars = sample(Path(folder))
-        experiments(specs, features, bars, runs)
-        champions(
-            [s for s in specs if s.features != ("return_1d",)], features, bars, Path(folder), runs
-        )
-    predictions(specs, runs)
-    simulation(runs)
+        # A model of one fixed feature alone learns nothing, and has no candidate's time.
+        learning = [s for s in specs if s.features != ("return_1d",)]
+        results = [
+            *experiments(specs, features, bars, runs),
+            *champions(learning, features, bars, Path(folder), runs),
+        ]
+    everything = list(Desk(load_settings()).candidates)
+    return [*results, *predictions(everything, runs), *simulation(runs)]
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, measure)

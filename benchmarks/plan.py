@@ -9,13 +9,13 @@ their weights and their plans must be equal before anything is timed.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import statistics
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 
+from benchmarks.results import Result, Wrong, interleaved, run_alone, spread
 from hydra_pipelines.decision.plan import OrderPlan, PlanInputs, make_plan
 from hydra_pipelines.decision.plan_check import plan_violations
 from hydra_pipelines.decision.signals import SignalRule, make_signals
@@ -82,40 +82,45 @@ class Book:
         return reference_plan(inputs, self.limits, SLIPPAGE)
 
 
-def best_of(repeats: int, work: Callable[[], object]) -> float:
-    """The shortest of several runs, in milliseconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times) * 1000
-
-
-def main() -> None:
+def measure(quick: bool = False) -> list[Result]:
     broad = PlanLimits(
         max_positions=NAMES, turnover_band=0.0, min_order_usd=Decimal(10), gross_cap=1.0
     )
     books = {
-        "20 positions, default limits": Book(PlanLimits(), 0.01, held=20, equity=1_000_000),
+        "20 positions": Book(PlanLimits(), 0.01, held=20, equity=1_000_000),
         "3,000 names held or wanted": Book(broad, 0.6, held=1_500, equity=100_000_000),
     }
-    print(f"{'book':30} {'orders':>7} {'notes':>6} {'ours ms':>8} {'Decimal ms':>11} {'ratio':>7}")
+    results = []
     for name, book in books.items():
         plan, inputs = book.plan(), book.inputs()
         if not np.allclose(inputs.targets.weights, book.loop_weights(), rtol=1e-12, atol=0):
-            raise SystemExit(f"{name}: the weights differ from the loop's")
+            raise Wrong(f"{name}: the weights differ from the loop's")
         if summary(plan) != reference_plan(inputs, book.limits, SLIPPAGE):
-            raise SystemExit(f"{name}: the plan differs from the Decimal loop's")
+            raise Wrong(f"{name}: the plan differs from the Decimal loop's")
         if broken := plan_violations(plan, inputs, book.limits):
-            raise SystemExit(f"{name}: {broken[0]}")
-        ours = best_of(20, book.plan)
-        loop = best_of(7, lambda book=book, inputs=inputs: book.loop(inputs))
-        print(
-            f"{name:30} {len(plan.rows):>7} {len(plan.notes):>6} {ours:>8.2f} {loop:>11.1f} "
-            f"{loop / ours:>6.0f}x"
+            raise Wrong(f"{name}: {broken[0]}")
+        order = np.concatenate(book.predictions)
+        seconds = interleaved(
+            {
+                "ours": book.plan,
+                "loop": lambda book=book, inputs=inputs: book.loop(inputs),  # type: ignore[misc]
+                "sort": lambda order=order: np.argsort(order, kind="stable"),  # type: ignore[misc]
+            },
+            3 if quick else 15,
         )
+        ours, loop, sort = (statistics.median(seconds[key]) for key in ("ours", "loop", "sort"))
+        floor = f"sorting both predictions: {sort * 1000:.2f} ms"
+        work = f"signals to plan, 3,000 names, {name}"
+        orders = f"{len(plan.rows):,} orders; {spread(seconds['ours'], 1000, 'ms')}"
+        results += [
+            Result("P4", work, ours * 1000, "ms", 5, floor=floor, notes=orders),
+            Result(
+                "P4", f"{work}, against a Decimal loop", loop / ours, "×", 15, higher=True,
+                notes=f"equal to it; loop {spread(seconds['loop'], 1000, 'ms')}",
+            ),
+        ]  # fmt: skip
+    return results
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, measure)
