@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hydra_pipelines.execution.broker.gateway import BrokerGateway
     from hydra_pipelines.execution.broker.gateway import Endpoint as BrokerEndpoint
     from hydra_pipelines.execution.broker.guard import Clearance, PaperGateVerdict
-    from hydra_pipelines.execution.orders.manager import WorkSettings
+    from hydra_pipelines.execution.orders.terms import WorkSettings
     from hydra_pipelines.execution.risk.limits import RiskLimits
     from hydra_pipelines.execution.slippage import SlippageModel
     from hydra_pipelines.market.bars import BarSource
@@ -203,7 +203,7 @@ class Desk:
 
     @cached_property
     def work(self) -> WorkSettings:
-        from hydra_pipelines.execution.orders.manager import WorkSettings
+        from hydra_pipelines.execution.orders.terms import WorkSettings
 
         return WorkSettings(**self.settings.execution.model_dump())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from hydra_pipelines import settings as module
 from hydra_pipelines.decision.signals import SignalRule
 from hydra_pipelines.decision.targets import PlanLimits
 from hydra_pipelines.desk import Desk
-from hydra_pipelines.execution.orders.manager import WorkSettings
+from hydra_pipelines.execution.orders.terms import WorkSettings
 from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.models.families import BUILDERS
@@ -256,6 +257,15 @@ def test_a_bad_line_of_dotenv_is_named(place: Place) -> None:
     assert "HYDRA_DATADIR in .env is not a setting; did you mean HYDRA_DATA_DIR?" in place.refusal()
 
 
+def test_the_evenings_orders_come_after_the_plan(place: Place) -> None:
+    place.yaml("execution: {send: evening, evening: '18:30'}")
+    assert "execution.evening" in (said := place.refusal())
+    assert "18:30 is not after schedule.order_plan, 18:30" in said
+    place.yaml("execution: {send: evening}")
+    assert place.load().execution.evening_tick == time(18, 35)
+    assert Settings(root=place.root).execution.evening_tick is None
+
+
 def test_a_file_that_is_no_text_is_named(place: Place) -> None:
     (place.root / "hydra.yaml").write_bytes(b"\xff\xfe")
     assert "hydra.yaml can't be read" in place.refusal()
@@ -491,6 +501,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     },
     "execution": {
         "start": "10:15",
+        "send": "evening",
+        "evening": "19:15",
         "work_minutes": 45,
         "routing": "market",
         "collar": 0.004,

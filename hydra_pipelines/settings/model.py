@@ -97,6 +97,12 @@ class Settings(BaseSettings):
                 f"capital_weight of the deployed ones adds up to {deployed:g}; "
                 "at most 1 can be given away"
             )
+        evening, made = self.execution.evening_tick, self.schedule.order_plan
+        if evening is not None and evening <= made:
+            wrong["execution", "evening"] = (
+                f"{evening:%H:%M} is not after schedule.order_plan, {made:%H:%M}: with "
+                "execution.send: evening there would be no plan to send"
+            )
         wrong |= self._limits_beyond_the_gates()
         if wrong:
             raise refusal("Settings", wrong)

@@ -309,6 +309,12 @@ class ExecutionSettings(Section):
 
     start: time = time(9, 35)
     """New York time of the execution session from which orders are sent."""
+    send: Literal["open", "evening"] = "open"
+    """`open`: orders are sent from `start` on. `evening`: the evening before, as DAY limits within
+    `collar` of the last close, to rest for the open; from `start` on what is left is worked. What
+    is to be sliced, and buys that need the proceeds of sales, are sent from `start` on anyway."""
+    evening: time = time(18, 35)
+    """New York time, after `schedule.order_plan`, from which orders are sent in the evening."""
     work_minutes: Annotated[int, Field(ge=1, le=390)] = 30
     """An order (of a TWAP, a slice) is worked for so long; what is left is cancelled and said."""
     routing: Literal["auto", "market"] = "auto"
@@ -338,6 +344,11 @@ class ExecutionSettings(Section):
     """Largest share of the volume expected while a slice works."""
     thin: tuple[str, ...] = ()
     """Symbols that are always sliced."""
+
+    @property
+    def evening_tick(self) -> time | None:
+        """When the schedule of the evening's orders ticks; None where there is none."""
+        return self.evening if self.send == "evening" else None
 
 
 class LedgerSettings(Section):

@@ -39,6 +39,15 @@ def marketable_limit(side: str, quote: Quote, collar: float, tick: Decimal) -> D
     return max(on_grid(touch - reach, tick, ROUND_CEILING), tick)
 
 
+def resting_limit(side: str, last_close: Decimal, collar: float, tick: Decimal) -> Decimal:
+    """The last close plus `collar`, rounded to the tick grid inwards: for an order that waits for
+    the opening, when there is no touch to reach beyond."""
+    reach = last_close * Decimal(str(collar))
+    if side == "BUY":
+        return on_grid(last_close + reach, tick, ROUND_FLOOR)
+    return max(on_grid(last_close - reach, tick, ROUND_CEILING), tick)
+
+
 def on_grid(price: Decimal, tick: Decimal, rounding: str) -> Decimal:
     """The nearest multiple of `tick` in the direction of `rounding`."""
     return (price / tick).to_integral_value(rounding=rounding) * tick

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import time as wall
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any, TypeVar
 
 from hydra_pipelines.alerts import Tell, silent
 from hydra_pipelines.control import Control, ControlError
@@ -27,13 +27,13 @@ from hydra_pipelines.execution.broker.order_state import State
 from hydra_pipelines.execution.orders.book import BookedOrder, OrderBook
 from hydra_pipelines.execution.orders.follow import CLOSE_MARGIN, Follower
 from hydra_pipelines.execution.orders.outcome import ExecutionReport, make_report
-from hydra_pipelines.execution.orders.patience import Patience
 from hydra_pipelines.execution.orders.reconcile import reconcile
 from hydra_pipelines.execution.orders.refusals import Refusal
+from hydra_pipelines.execution.orders.resting import evening_of, may_rest
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
-from hydra_pipelines.execution.orders.routing import Algo, Intent, Route, RoutingRule, choose_route
+from hydra_pipelines.execution.orders.routing import Algo, Route, choose_route
 from hydra_pipelines.execution.orders.sender import Change, Sender, Wish, reduces
-from hydra_pipelines.execution.orders.twap import Twap
+from hydra_pipelines.execution.orders.terms import WorkSettings
 from hydra_pipelines.execution.orders.work import (
     NEVER_THERE,
     Cancel,
@@ -43,6 +43,7 @@ from hydra_pipelines.execution.orders.work import (
     Terms,
     Wait,
     next_step,
+    to_rest,
 )
 from hydra_pipelines.execution.slippage import SlippageModel
 from hydra_pipelines.ledger import decisions, trades
@@ -59,47 +60,6 @@ class StateUnknown(BrokerError):
 
 class WindowPassed(RuntimeError):
     """The execution session of the plan is over, or not there yet; it is not traded now."""
-
-
-@dataclass(frozen=True)
-class WorkSettings:
-    """How a plan is worked; see the settings of the same names."""
-
-    start: time
-    work_minutes: int
-    collar: float
-    routing: Intent = "auto"
-    patience_s: float = 300.0
-    steps: int = 4
-    step_s: float = 60.0
-    max_slippage_bps: float = 100.0
-    rest_at: Literal["mid", "near_touch"] = "mid"
-    twap_adv_fraction: float = 0.01
-    twap_minutes: float = 60.0
-    twap_slices: int = 12
-    max_participation: float = 0.10
-    thin: tuple[str, ...] = ()
-    grace_s: float = 1.0
-    """Real seconds before the broker is asked a second time for an order in doubt."""
-
-    @property
-    def rule(self) -> RoutingRule:
-        return RoutingRule(self.routing, self.twap_adv_fraction, frozenset(self.thin))
-
-    @property
-    def patience(self) -> Patience:
-        return Patience(
-            self.patience_s,
-            self.steps,
-            self.step_s,
-            self.max_slippage_bps,
-            self.rest_at,
-            cross=self.collar,
-        )
-
-    @property
-    def twap(self) -> Twap:
-        return Twap(self.twap_minutes, self.twap_slices, self.max_participation)
 
 
 class OrderManager:
@@ -143,7 +103,8 @@ class OrderManager:
         market: facts of each symbol of the plan as of the session. Raises WindowPassed where the
         execution session is over, StateUnknown where the broker's state isn't known, and
         BrokerError where it can't be reached. The plan's orders are all finished, frozen or never
-        sent when it returns.
+        sent when it returns; or, where they are sent in the evening and nobody can wait for the
+        open here, they rest, and the next run goes on with them.
         """
         with self.ledger.transaction() as tx:
             plan = decisions.plan(tx, session)
@@ -157,12 +118,21 @@ class OrderManager:
                 self.sender.refuse(plan, plan["rows"], Refusal.STATE_UNKNOWN, str(error))
             raise
         if plan["status"] not in ("done", "expired"):
+            if self._evening(plan):
+                self._send_to_rest(plan, market)
+                if not self.clock.moves_by_waiting:
+                    return make_report(
+                        plan, self.book.orders.values(), self.notes, self.sender.sent
+                    )
             self._wait_for_window(plan)
             with self.ledger.transaction() as tx:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
             try:
-                self._wave(plan, [row for row in plan["rows"] if reduces(row)], market)
-                self._wave(plan, [row for row in plan["rows"] if not reduces(row)], market)
+                # What rested is at the broker already, so it waits for nobody's proceeds.
+                resting = {order.intent["symbol"] for order in self._working(plan)}
+                first = [r for r in plan["rows"] if reduces(r) or r["symbol"] in resting]
+                self._wave(plan, first, market)
+                self._wave(plan, [row for row in plan["rows"] if row not in first], market)
                 self._settle(plan)
             finally:
                 self.book.commit(plan["execution_session"])
@@ -198,6 +168,47 @@ class OrderManager:
                 wall.sleep(self.work.grace_s)
         for order in in_doubt:
             self._note(f"{order.intent['symbol']}: order {order.ref} is unknown, symbol frozen")
+
+    # the evening before
+
+    def _evening(self, plan: Row) -> bool:
+        """Whether the plan's orders are to be sent now, to rest for the open."""
+        return self.work.send == "evening" and may_rest(
+            self.clock, self.calendar, plan["session"], plan["execution_session"], self.work.evening
+        )
+
+    def _send_to_rest(self, plan: Row, market: Mapping[str, MarketFacts]) -> None:
+        """One order a row, unless it has one already or is to be sliced."""
+        self.clock.wait_until(evening_of(self.calendar, plan["session"], self.work.evening))
+        if self._halted():
+            self._note("the kill switch is on: nothing is sent to rest for the open")
+            return
+        # From here on the plan is not made anew.
+        with self.ledger.transaction() as tx:
+            decisions.set_plan_status(tx, plan["plan_id"], "executing")
+        wishes, opens = [], self._opens(plan)
+        for row in sorted(plan["rows"], key=lambda row: not reduces(row)):
+            orders = self.orders_of(plan, row)
+            terms = self._terms(plan, row, orders, market, opens)
+            if send := to_rest(terms, [_child(order) for order in orders]):
+                wishes.append(replace(self._wish(row, send, orders, market), rests=True))
+        try:
+            if wishes:
+                self.sender.send(plan, wishes, market)
+            self.follower.collect(plan["execution_session"])
+        finally:
+            self.book.commit(plan["execution_session"])
+        resting = self._working(plan)
+        for order in resting:
+            # The night is no latency.
+            order.sent_at = None
+        self._note(f"{len(resting)} of {len(plan['rows'])} orders rest for the open")
+
+    def _opens(self, plan: Row) -> datetime:
+        """From when on the plan is worked in the open market."""
+        session = plan["execution_session"]
+        start = at_new_york(session, self.work.start.hour, self.work.start.minute)
+        return max(start, self.calendar.open(session))
 
     # one wave
 
@@ -281,6 +292,7 @@ class OrderManager:
             work=timedelta(minutes=self.work.work_minutes),
             patience=self.work.patience,
             twap=self.work.twap,
+            opens=self._opens(plan),
         )
 
     def _wish(
@@ -358,8 +370,7 @@ class OrderManager:
 
     def _wait_for_window(self, plan: Row) -> None:
         session, now = plan["execution_session"], self.clock.now()
-        start = at_new_york(session, self.work.start.hour, self.work.start.minute)
-        start = max(start, self.calendar.open(session))
+        start = self._opens(plan)
         if now >= self.calendar.close(session) - CLOSE_MARGIN:
             text = (
                 f"the plan of {plan['session']} was to be worked in session {session}, which is "

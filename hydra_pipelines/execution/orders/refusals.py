@@ -5,7 +5,12 @@ What the risk gate denies has its own names, in `risk.checks`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from hydra_pipelines.execution.orders.intents import order_ref
 
 
 class Refusal(StrEnum):
@@ -37,3 +42,28 @@ _EXPLANATIONS = {
     Refusal.NO_ROOM: "cash or the position limit leave no room for a share",
     Refusal.NO_SHARES: "the largest share of the expected volume is less than one share",
 }
+
+
+def refused(
+    plan: Mapping[str, Any], row: Mapping[str, Any], refusal: Refusal, text: str, at: datetime
+) -> dict[str, Any]:
+    """The record of a refusal, beside the gate's decisions."""
+    ref = order_ref(plan["session"], plan["account"], row["symbol"], row["side"], 0, 0)
+    order = {
+        "symbol": row["symbol"],
+        "side": row["side"],
+        "quantity": row["quantity"],
+        "plan_row": plan_row(plan, row),
+    }
+    return {
+        "order_ref": ref,
+        "approved": False,
+        "reasons": refusal.value,
+        "inputs": {"order": order, "why": text},
+        "occurred_at": at,
+    }
+
+
+def plan_row(plan: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """The id of a row of a plan."""
+    return f"{plan['plan_id']}-{row['sequence']:04d}"

@@ -29,9 +29,10 @@ from hydra_pipelines.execution.orders.intents import (
     arrival_price,
     marketable_limit,
     order_ref,
+    resting_limit,
 )
 from hydra_pipelines.execution.orders.patience import Patience, patient_limit, worst_price
-from hydra_pipelines.execution.orders.refusals import Refusal
+from hydra_pipelines.execution.orders.refusals import Refusal, plan_row, refused
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
 from hydra_pipelines.execution.orders.routing import Algo, Route
 from hydra_pipelines.execution.orders.work import Send
@@ -47,13 +48,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """An order that a row of the plan asks for. arrival: the row's, None before its first order."""
+    """An order that a row of the plan asks for. arrival: the row's, None before its first order.
+    rests: it is sent while the market is closed, to meet the opening."""
 
     row: Row
     send: Send
     route: Route
     attempt: int
     arrival: Decimal | None
+    rests: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Sender:
         self, plan: Row, wishes: Sequence[Wish], market: Mapping[str, MarketFacts]
     ) -> list[tuple[OrderRequest, Approval, ContractInfo, Mapping[str, Any]]]:
         contracts = self._contracts(plan, wishes)
-        quotes = self._broker.quotes(list(contracts.values()))
+        quotes = self._quotes(wishes, contracts, market)
         with self._ledger.transaction() as tx:
             highest_id = orders.highest_order_id(tx)
         self._look(plan)
@@ -170,6 +173,10 @@ class Sender:
                         f"{symbol}: {room} of {request.quantity} shares, what cash and the "
                         "position limit leave room for now"
                     )
+                    if wish.rests:
+                        # Sales of the plan may make room at the open: the row is sent whole then.
+                        self._note(f"{text}: left for the open market")
+                        continue
                     if room == 0:
                         self.refuse(plan, [row], Refusal.NO_ROOM, text)
                         continue
@@ -191,10 +198,30 @@ class Sender:
         self._book.open(intents, verdicts, self._clock.now())
         return approved
 
+    def _quotes(
+        self,
+        wishes: Sequence[Wish],
+        contracts: Mapping[str, ContractInfo],
+        market: Mapping[str, MarketFacts],
+    ) -> dict[str, Known[Quote] | Unknown]:
+        """The broker's quotes; for what is to rest, the last close alone: there is no market."""
+        closed = {wish.row["symbol"] for wish in wishes if wish.rests}
+        asked = [contract for symbol, contract in contracts.items() if symbol not in closed]
+        out: dict[str, Known[Quote] | Unknown] = dict(self._broker.quotes(asked)) if asked else {}
+        for symbol in closed:
+            if (facts := market.get(symbol)) is None:
+                out[symbol] = Unknown("the last close is not known")
+                continue
+            close = facts.last_close
+            out[symbol] = Known(Quote(symbol, None, None, close, close, "close", None))
+        return out
+
     def _request(self, plan: Row, wish: Wish, quote: Quote, contract: ContractInfo) -> OrderRequest:
         row, side = wish.row, wish.row["side"]
         arrival = wish.arrival or arrival_price(quote)
-        if wish.send.patient:
+        if wish.rests:
+            limit = resting_limit(side, arrival, self._collar, contract.min_tick)
+        elif wish.send.patient:
             limit = patient_limit(side, quote, arrival, 0, contract.min_tick, self._patience)
         else:
             limit = marketable_limit(side, quote, self._collar, contract.min_tick)
@@ -208,13 +235,14 @@ class Sender:
             quantity=wish.send.quantity,
             limit_price=limit,
             arrival_price=arrival,
-            plan_row=_plan_row(plan, row),
+            plan_row=plan_row(plan, row),
             strategies=tuple(filter(None, row["strategies"].split(","))),
+            at_open=wish.rests,
         )
 
     def _dearest(self, wish: Wish, request: OrderRequest, contract: ContractInfo) -> Decimal:
         """The highest price that the order may come to stand at."""
-        if not wish.send.patient:
+        if not wish.send.patient and not wish.rests:
             return request.limit_price
         worst = worst_price(
             request.side,
@@ -259,7 +287,7 @@ class Sender:
                 wish.route.algo.value,
             ),
             "routing": wish.route.algo.value,
-            "routing_reason": wish.route.reason,
+            "routing_reason": wish.route.reason + ("; rests for the open" if wish.rests else ""),
             "strategies": wish.row["strategies"],
             "slice": wish.send.slice,
             "attempt": wish.attempt,
@@ -315,7 +343,7 @@ class Sender:
                 quantity=left,
                 limit_price=price,
                 arrival_price=intent["arrival_price"],
-                plan_row=_plan_row(plan, change.row),
+                plan_row=plan_row(plan, change.row),
                 strategies=tuple(filter(None, intent["strategies"].split(","))),
             )
             verdict = self._reviewer.review_change(
@@ -414,25 +442,3 @@ class Sender:
 def reduces(row: Row) -> bool:
     """Whether a row of the plan brings a position closer to zero."""
     return row["reason"] in ("exit", "trim over limit", "reduce")
-
-
-def refused(plan: Row, row: Row, refusal: Refusal, text: str, at: datetime) -> dict[str, Any]:
-    """The record of a refusal, beside the gate's decisions."""
-    ref = order_ref(plan["session"], plan["account"], row["symbol"], row["side"], 0, 0)
-    order = {
-        "symbol": row["symbol"],
-        "side": row["side"],
-        "quantity": row["quantity"],
-        "plan_row": _plan_row(plan, row),
-    }
-    return {
-        "order_ref": ref,
-        "approved": False,
-        "reasons": refusal.value,
-        "inputs": {"order": order, "why": text},
-        "occurred_at": at,
-    }
-
-
-def _plan_row(plan: Row, row: Row) -> str:
-    return f"{plan['plan_id']}-{row['sequence']:04d}"

@@ -34,7 +34,8 @@ class Child:
 @dataclass(frozen=True)
 class Terms:
     """How the row is worked. start: when that began; its slices are counted from there. deadline:
-    nothing of it works any longer than that."""
+    nothing of it works any longer than that. opens: when the row may be worked in the open market;
+    the time of an order decided before that, which rested for the open, is counted from there."""
 
     algo: Algo
     wanted: int
@@ -44,6 +45,7 @@ class Terms:
     work: timedelta
     patience: Patience
     twap: Twap
+    opens: datetime
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,33 @@ def next_step(terms: Terms, children: Sequence[Child], now: datetime) -> Step:
     return _next_slice(terms, there, now)
 
 
+def to_rest(terms: Terms, children: Sequence[Child]) -> Send | None:
+    """The order of a row that is sent before the open, to rest for it; None where there is none.
+
+    It is the row's only order, as one sent in the open market would be: `next_step` works on with
+    it. Slices of a TWAP belong in the open market.
+    """
+    if terms.algo is Algo.TWAP or any(child.state not in NEVER_THERE for child in children):
+        return None
+    return Send(terms.wanted, 0, patient=False)
+
+
 def _stay(terms: Terms, child: Child, now: datetime) -> Stay | Cancel:
-    end = min(child.decided_at + terms.work, terms.deadline)
+    began = max(child.decided_at, terms.opens)
+    end = min(began + terms.work, terms.deadline)
     patience = terms.patience
     if terms.algo is Algo.TWAP:
         end = min(end, terms.twap.ends(child.slice, terms.start, terms.deadline))
     if now >= end:
         return Cancel(child.ref)
     if terms.algo is Algo.MARKETABLE_LIMIT:
-        return Stay(child.ref, None, end)
+        # One that rested was priced without a quote: it goes to the far touch, like a last step.
+        return Stay(child.ref, patience.steps if began > child.decided_at else None, end)
     if terms.algo is Algo.TWAP:
-        patience = patience.within(end - child.decided_at)
-    elapsed = now - child.decided_at
+        patience = patience.within(end - began)
+    elapsed = now - began
     due = patience.next_step(elapsed)
-    until = end if due is None else min(end, child.decided_at + due)
+    until = end if due is None else min(end, began + due)
     return Stay(child.ref, patience.step_at(elapsed), until)
 
 

@@ -193,12 +193,16 @@ def _of_market(order: OrderRequest, state: RiskState, limits: RiskLimits) -> Ite
         yield DenialReason.TICK_SIZE_UNKNOWN
     elif order.limit_price % tick:
         yield DenialReason.TICK_SIZE
-    touch = state.quote.touch(order.side) if state.quote else None
-    if state.quote is None or touch is None:
+    if order.at_open:
+        # The market is closed. How old the close may be is a breaker's: `data_age`.
+        touch = usable_price(state.last_close)
+    else:
+        touch = state.quote.touch(order.side) if state.quote else None
+    if touch is None:
         yield DenialReason.NO_QUOTE
         return
-    age = state.quote.age_seconds
-    if age is None or not 0 <= age <= limits.max_quote_age_s:
+    age = state.quote.age_seconds if state.quote else None
+    if not order.at_open and (age is None or not 0 <= age <= limits.max_quote_age_s):
         yield DenialReason.STALE_QUOTE
     beyond = order.limit_price - touch if order.side == "BUY" else touch - order.limit_price
     if beyond > touch * _exact(limits.collar_quote):

@@ -38,7 +38,8 @@ class OrderRequest:
     order_ref: the desk's own identity of the order, never used twice. quantity: shares, above 0.
     limit_price: USD, on the tick grid. arrival_price: USD, the price when the order was decided.
     plan_row: id of the plan's row that it works, if any.
-    strategies: ids of the strategies that the order stands for.
+    strategies: ids of the strategies that the order stands for. at_open: it is sent while the
+    market is closed and meets the opening; without a quote, it is held against the last close.
     """
 
     order_ref: str
@@ -51,6 +52,7 @@ class OrderRequest:
     tif: Literal["DAY"] = "DAY"
     plan_row: str | None = None
     strategies: tuple[str, ...] = ()
+    at_open: bool = False
 
     @property
     def change(self) -> int:

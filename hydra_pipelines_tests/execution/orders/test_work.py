@@ -23,6 +23,7 @@ from hydra_pipelines.execution.orders.work import (
     Terms,
     Wait,
     next_step,
+    to_rest,
 )
 
 START = datetime(2019, 1, 3, 15, 0, tzinfo=UTC)
@@ -40,6 +41,7 @@ def terms(algo: Algo, wanted: int, **changes: object) -> Terms:
         "work": timedelta(minutes=30),
         "patience": Patience(),
         "twap": Twap(),
+        "opens": START,
     }
     return Terms(**{**values, **changes})
 
@@ -130,6 +132,64 @@ def test_nothing_works_beyond_the_deadline(algo: Algo, wanted: int, left: int, s
     market = Market(terms(algo, wanted, deadline=deadline), random.Random(seed))
     market.play()
     assert market.now <= deadline or not market.children
+
+
+LIVE = (State.PENDING, State.SENDING, State.SUBMITTED, State.UNKNOWN)
+EVENTS = st.lists(
+    st.sampled_from(["evening", "morning", "fill", "cancel", "reject", "lost", "found", "gone"]),
+    max_size=40,
+)
+
+
+@given(algo=ALGOS, wanted=st.integers(1, 500), events=EVENTS)
+def test_a_row_that_rests_never_has_more_alive_than_it_wants(
+    algo: Algo, wanted: int, events: list[str]
+) -> None:
+    """Whatever happens in whatever order, and however often the evening and the morning are run."""
+    row, now = terms(algo, wanted, opens=START), START - timedelta(hours=15)
+    children: list[Child] = []
+    for event in events:
+        send: Send | None = None
+        alive = [i for i, c in enumerate(children) if c.state in LIVE]
+        if event == "evening" and now < START:
+            send = to_rest(row, children)
+        elif event == "morning":
+            now = max(now + timedelta(minutes=3), START)
+            step = next_step(row, children, now)
+            send = step if isinstance(step, Send) else None
+            if isinstance(step, Cancel):
+                event = "cancel"
+        if send:
+            children.append(Child("", send.slice, send.quantity, 0, State.SUBMITTED, now))
+        elif alive:
+            last = children[alive[-1]]
+            filled = min(last.quantity, last.filled + 7) if event == "fill" else last.filled
+            state = {
+                "fill": State.FILLED if filled == last.quantity else last.state,
+                "cancel": State.CANCELLED,
+                "reject": State.REJECTED,
+                "lost": State.UNKNOWN,
+                "found": State.SUBMITTED,
+                # Only what never filled can prove never to have been there.
+                "gone": last.state if last.filled else State.NEVER_ARRIVED,
+            }.get(event, last.state)
+            children[alive[-1]] = replace(last, filled=filled, state=state)
+        possible = sum(c.quantity if c.state in LIVE else c.filled for c in children)
+        assert possible <= wanted
+        if algo is not Algo.TWAP:
+            assert sum(c.state not in (State.NEVER_SENT, State.NEVER_ARRIVED)
+                       for c in children) <= 1  # fmt: skip
+
+
+def test_what_rested_has_its_time_from_the_open_on() -> None:
+    night = START - timedelta(hours=15)
+    rested = Child("r", 0, 100, 0, State.SUBMITTED, night)
+    patient = next_step(terms(Algo.LIMIT_PATIENCE, 100), [rested], START)
+    assert patient == Stay("r", 0, START + timedelta(minutes=5))
+    at_once = next_step(terms(Algo.MARKETABLE_LIMIT, 100), [rested], START)
+    assert at_once == Stay("r", Patience().steps, START + timedelta(minutes=30))
+    over = next_step(terms(Algo.MARKETABLE_LIMIT, 100), [rested], START + timedelta(minutes=30))
+    assert over == Cancel("r")
 
 
 @pytest.mark.parametrize("algo", list(Algo))

@@ -23,10 +23,11 @@ from hydra_pipelines.control import Control
 from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
 from hydra_pipelines.execution.orders.book import OrderBook
 from hydra_pipelines.execution.orders.follow import Follower
-from hydra_pipelines.execution.orders.manager import OrderManager, WorkSettings
+from hydra_pipelines.execution.orders.manager import OrderManager
 from hydra_pipelines.execution.orders.outcome import ExecutionReport
 from hydra_pipelines.execution.orders.review import MarketFacts
 from hydra_pipelines.execution.orders.sender import Sender
+from hydra_pipelines.execution.orders.terms import WorkSettings
 from hydra_pipelines.execution.risk.gate import RiskGate
 from hydra_pipelines.execution.risk.limits import RiskLimits
 from hydra_pipelines.ledger import accounts, decisions

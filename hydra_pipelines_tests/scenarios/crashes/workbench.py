@@ -43,6 +43,7 @@ _PATIENT = {"start": "10:00", "work_minutes": 30, "routing": "auto", "max_slippa
 ROUTES: Mapping[str, Mapping[str, Any]] = {
     "limit": {"start": "10:00", "work_minutes": 6, "routing": "market"},
     "patience": {**_PATIENT, "patience_s": 60, "steps": 3, "step_s": 60},
+    "evening": {**_PATIENT, "send": "evening", "patience_s": 60, "steps": 3, "step_s": 60},
     "TWAP": {**_PATIENT, "thin": SYMBOLS, "twap_minutes": 8, "twap_slices": 2, "steps": 2},
 }
 """How the desk is set to work orders; the bound on slippage is beyond what a spread asks for."""
@@ -70,7 +71,7 @@ class Case:
     @property
     def in_time(self) -> bool:
         """Whether a run that takes over has the time that its orders were given."""
-        return self.route == "limit" or not self.pause_s
+        return self.route in ("limit", "evening") or not self.pause_s
 
     @property
     def name(self) -> str:
