@@ -11,13 +11,15 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hydra_pipelines.kept import connected
 
 if TYPE_CHECKING:
     from hydra_pipelines.settings import AlertSettings
@@ -246,15 +248,8 @@ class Alerts:
             for i, url in enumerate(urls)
         )
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None)
-        try:
-            connection.execute(_TABLE)
-            yield connection
-        finally:
-            connection.close()
+    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
+        return connected(self._path, _TABLE, _TIMEOUT_S)
 
 
 def _over(number: int, url: str, title: str, text: str) -> ChannelResult:

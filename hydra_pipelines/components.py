@@ -13,13 +13,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from hydra_pipelines.control import Control, ControlError
+from hydra_pipelines.kept import connected
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS components (
@@ -190,15 +191,8 @@ class Components:
             thread.join(timeout=2 * _TIMEOUT_S)
             self.leave(component.id)
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None)
-        try:
-            connection.execute(_TABLE)
-            yield connection
-        finally:
-            connection.close()
+    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
+        return connected(self._path, _TABLE, _TIMEOUT_S)
 
 
 def _registered(row: tuple[object, ...]) -> Registered:

@@ -1,4 +1,5 @@
-"""An SQLite connection that is kept from one use to the next, for who asks the same file often.
+"""Connections to an SQLite file: one that is kept from one use to the next, for who asks the same
+file often, and one for the moment.
 
 Here belongs when a kept connection may be used again. What is asked is the asker's business.
 """
@@ -12,6 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@contextmanager
+def connected(path: Path, table: str, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """A connection for the block, its folder and `table` (CREATE TABLE IF NOT EXISTS …) made.
+
+    Each statement commits by itself. timeout_s: how long another writer is waited for. Raises
+    sqlite3.Error and OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
+    try:
+        connection.execute(table)
+        yield connection
+    finally:
+        connection.close()
 
 
 class KeptConnection:

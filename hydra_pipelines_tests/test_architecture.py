@@ -7,6 +7,7 @@ package, and on a small one that breaks it, to show that it would be noticed.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,10 @@ HOMES = {
 HOMES_INSIDE_FUNCTIONS = {"dagster": ("cli",), "mlflow": ("dashboard/mlflow_ui.py",)}
 SLOW_TO_IMPORT = {"pandas", "mlflow", "sklearn", "vectorbt", "evidently", "exchange_calendars"}
 MAX_LINES = 450
+COPIED = 8
+"""Lines of code that stand twice, word for word, are a copy: merge them."""
+MAY_REPEAT = ("features/kernels.py",)
+"""Compiled code: each kernel is one function, so that the compiler can see the whole of it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Module:
     """Relative to the package, with forward slashes."""
     imports: tuple[Import, ...]
     lines: int
+    code: tuple[tuple[int, str], ...]
+    """Number and text of each line that is no import, comment, blank or lone bracket."""
 
     @property
     def room(self) -> str:
@@ -91,8 +98,22 @@ def modules_of(package: Path) -> list[Module]:
         text = file.read_text()
         here = (PACKAGE, *path.parts[:-1])
         imports = tuple(_imports(ast.parse(text), here, names, at_start=True))
-        found.append(Module(path.as_posix(), imports, len(text.splitlines())))
+        lines = text.splitlines()
+        found.append(Module(path.as_posix(), imports, len(lines), tuple(_code(text, lines))))
     return found
+
+
+def _code(text: str, lines: list[str]) -> Iterator[tuple[int, str]]:
+    imported = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    for number, line in enumerate(lines, 1):
+        bare = line.strip()
+        if number not in imported and not bare.startswith("#") and re.search(r"\w", bare):
+            yield number, bare
 
 
 def _imports(
@@ -223,6 +244,23 @@ def files_are_short(modules: list[Module]) -> list[str]:
     ]
 
 
+def nothing_is_copied(modules: list[Module]) -> list[str]:
+    first: dict[tuple[str, ...], str] = {}
+    found, until = [], ("", 0)
+    for module in modules:
+        if module.path in MAY_REPEAT:
+            continue
+        for i in range(len(module.code) - COPIED + 1):
+            run = module.code[i : i + COPIED]
+            where = module.at(run[0][0])
+            other = first.setdefault(tuple(text for _, text in run), where)
+            # Of a longer copy its beginning is told.
+            if other != where and (module.path != until[0] or i > until[1]):
+                found.append(f"{where}: as in {other}; let both use one function")
+                until = module.path, i + COPIED
+    return found
+
+
 RULES: tuple[Callable[[list[Module]], list[str]], ...] = (
     every_room_has_a_level,
     arrows_point_down,
@@ -232,6 +270,7 @@ RULES: tuple[Callable[[list[Module]], list[str]], ...] = (
     slow_libraries_are_imported_in_functions,
     importing_a_room_does_not_import_the_faces,
     files_are_short,
+    nothing_is_copied,
 )
 
 
@@ -313,6 +352,14 @@ BROKEN = [
         "when it is asked for",
     ),
     (files_are_short, {"market/x.py": "x = 1\n" * (MAX_LINES + 1)}, "451 lines"),
+    (
+        nothing_is_copied,
+        {
+            "market/x.py": "def f(a):\n" + "".join(f"    a.do({i})\n" for i in range(9)),
+            "models/x.py": "# why\n\n" + "".join(f"a.do({i})\n\n" for i in range(9)),
+        },
+        "models/x.py:3: as in market/x.py:2",
+    ),
 ]
 
 

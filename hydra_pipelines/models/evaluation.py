@@ -122,8 +122,9 @@ def training_data(
     started = np.flatnonzero((~np.isnan(x).any(axis=2)).any(axis=1))
     if not len(started):
         raise TrainingError(
-            f"strategy {spec.id}: up to {as_of} no symbol has all of its features; they need "
-            "more history than the bars have"
+            f"strategy {spec.id}: up to {as_of} no symbol has all of its features "
+            f"({_missing(spec, x)}); they need more history than the bars have, or a formula of "
+            "them gives no numbers"
         )
     first = int(started[0])
     rows = np.searchsorted(bars.sessions, features.sessions[first:])
@@ -139,6 +140,13 @@ def training_data(
         prices=prices.fields["adj_close"][rows],
         snapshot=snapshot,
     )
+
+
+def _missing(spec: StrategySpec, x: np.ndarray) -> str:
+    """Which features are the matter; x: (S, N, F)."""
+    never = np.isnan(x).all(axis=(0, 1))
+    names = [name for name, gone in zip(spec.features, never, strict=True) if gone]
+    return f"there is no value of {', '.join(names)}" if names else "never all at a time"
 
 
 def _universe(spec: StrategySpec, symbols: tuple[str, ...]) -> np.ndarray:
