@@ -129,7 +129,11 @@ class OrderManager:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
             try:
                 # What rested is at the broker already, so it waits for nobody's proceeds.
-                resting = {order.intent["symbol"] for order in self._working(plan)}
+                resting = {
+                    order.intent["symbol"]
+                    for order in self._working(plan)
+                    if order.intent["arrival_at"] < self._opens(plan)
+                }
                 first = [r for r in plan["rows"] if reduces(r) or r["symbol"] in resting]
                 self._wave(plan, first, market)
                 self._wave(plan, [row for row in plan["rows"] if row not in first], market)
