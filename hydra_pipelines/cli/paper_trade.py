@@ -148,7 +148,7 @@ def status(as_json: Json = False) -> None:
 def _slots(settings: Settings) -> tuple[Slot, ...]:
     from hydra_pipelines.day.timetable import timetable
 
-    return timetable(settings.schedule, settings.execution.start)
+    return timetable(settings.schedule, settings.execution.start, settings.execution.evening_tick)
 
 
 def _time(settings: Settings, hour: int | None, minute: int | None) -> dict[str, str]:
@@ -246,6 +246,8 @@ def _switched(desk: Desk, on: bool, changed: Mapping[str, Mapping[str, Any]]) ->
     slot: Slot = slots["trading"]
     with desk_instance(desk) as instance:
         switched = switch(instance, slot, on)
+        if evening := slots.get(timetable.EVENING_ORDERS):
+            switched = switch(instance, evening, on) or switched
     if switched or changed:
         desk.control.note(
             AuditEvent.SETTING_CHANGED.value,

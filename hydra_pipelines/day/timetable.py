@@ -23,6 +23,9 @@ _GRACE = timedelta(minutes=1)
 """The daemon comes a little late to every tick; no window is so short that this is too late."""
 
 
+EVENING_ORDERS = "evening_orders"
+
+
 class When(StrEnum):
     """Which days a schedule ticks on, and whose session a tick is."""
 
@@ -91,12 +94,23 @@ class Missed:
 Decision = Run | Skip | Missed
 
 
-def timetable(s: ScheduleSettings, start: time) -> tuple[Slot, ...]:
+def timetable(s: ScheduleSettings, start: time, evening: time | None = None) -> tuple[Slot, ...]:
     """Every schedule of the desk, in the order of the day.
 
-    start: `execution.start`, before which no order is sent, whatever the schedule's own time is.
+    start: `execution.start`, before which no order is worked, whatever the schedule's own time is.
+    evening: when orders are sent to rest for the open; None where they are not.
     """
+    resting = Slot(
+        EVENING_ORDERS,
+        "execute",
+        evening or s.order_plan,
+        When.EVENING,
+        on=False,
+        does="The plan's orders are sent, to rest for the open; the schedule `trading` works on "
+        "with what is left of them. Switched on and off with it by `hydra paper-trade`",
+    )
     return (
+        *((resting,) if evening else ()),
         Slot(
             "trading",
             "execute",

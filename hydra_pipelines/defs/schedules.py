@@ -33,7 +33,9 @@ def all_schedules(
     by_name = {job.name: job for job in jobs}
     return [
         _schedule(slot, by_name[slot.job])
-        for slot in timetable.timetable(settings.schedule, settings.execution.start)
+        for slot in timetable.timetable(
+            settings.schedule, settings.execution.start, settings.execution.evening_tick
+        )
         if slot.job in by_name
     ]
 
@@ -72,6 +74,11 @@ def _answer(
             tell_of_a_missed_tick(desk, slot, decision)
         return dg.SkipReason(decision.reason)
     session, key = decision.session, decision.key
+    if desk.embedded and slot.name == timetable.EVENING_ORDERS:
+        return dg.SkipReason(
+            "the embedded venue's night passes within one run: the schedule `trading` sends the "
+            "orders of the evening, and works on with them"
+        )
     if desk.embedded:
         session = session_of_the_venue(desk, slot)
         key = f"{slot.name}-embedded-{session}"

@@ -91,6 +91,14 @@ def test_start_and_stop_switch_what_the_ui_switches(hydra: Hydra) -> None:
     assert said.returncode == OK and "Trading is off" in said.stderr
 
 
+def test_the_evening_is_switched_with_trading(hydra: Hydra) -> None:
+    evening = Hydra(hydra.folder, HYDRA_EXECUTION__SEND="evening")
+    for word, on in (("start", True), ("stop", False)):
+        assert evening.json("paper-trade", word)["changed"]
+        rows = {row["schedule"]: row["on"] for row in evening.json("paper-trade", "status")}
+        assert (rows["trading"], rows["evening_orders"]) == (on, on)
+
+
 def test_what_is_chosen_holds_for_this_desk_alone(ibkr: Hydra, tmp_path: Path) -> None:
     chosen = ("--port", "7497", "--client-id", "3", "--schedule-hour", "10")
     done = ibkr.run("paper-trade", "start", *chosen)

@@ -273,6 +273,23 @@ def test_trading_does_not_begin_before_orders_may_be_sent(calendar: Calendar) ->
     assert isinstance(decision, Skip) and "opens at 09:30 New York time" in decision.reason
 
 
+def test_orders_of_the_evening_have_a_tick_where_the_setting_says_so(calendar: Calendar) -> None:
+    more = timetable(ScheduleSettings(), time(9, 35), time(18, 35))
+    (added,) = set(more) - set(SLOTS)
+    assert (added.name, added.job, added.on, added.cron) == (
+        "evening_orders", "execute", False, "35 18 * * 1-5",
+    )  # fmt: skip
+    # Of the evening itself, whose plan the next morning's trading works on with.
+    tick = datetime(2025, 11, 26, 18, 35, tzinfo=NEW_YORK)
+    morning = datetime(2025, 11, 28, 9, 35, tzinfo=NEW_YORK)
+    trading = decide(BY_NAME["trading"], morning, morning, calendar)
+    evening = decide(added, tick, tick, calendar)
+    assert isinstance(evening, Run) and isinstance(trading, Run)
+    assert evening.session == trading.session == date(2025, 11, 26)
+    assert evening.key != trading.key
+    assert isinstance(decide(added, tick, morning, calendar), Missed), "never into the open market"
+
+
 def test_what_is_on_by_itself_never_sends_an_order() -> None:
     assert {slot.name for slot in SLOTS if slot.on} == {
         "predictions", "order_plan", "drift_check", "training",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,39 @@ def test_the_schedules_are_those_of_the_timetable(daemon: Daemon) -> None:
 
 
 # at a broker, in real time
+
+
+def evening_desk(daemon: Daemon) -> Daemon:
+    settings = load_settings(
+        data_dir=daemon.settings.data_dir,
+        broker={"venue": daemon.settings.broker.venue},
+        execution={"send": "evening"},
+    )
+    return replace(daemon, settings=settings, defs=build_defs(settings))
+
+
+def test_evening_and_morning_are_two_runs_of_one_session(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = evening_desk(daemon)
+    for module in (schedules, missed):
+        monkeypatch.setattr(module, "now", lambda: desk.at)
+    (evening,) = desk.tick("evening_orders", 2025, 6, 3, 18, 35).run_requests
+    (morning,) = desk.tick("trading", 2025, 6, 4, 9, 35).run_requests
+    assert evening.partition_key == morning.partition_key == "2025-06-03"
+    assert evening.run_key == "evening_orders-2025-06-03" != morning.run_key
+
+
+@embedded
+def test_the_venues_night_passes_within_one_run(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = evening_desk(daemon)
+    for module in (schedules, missed):
+        monkeypatch.setattr(module, "now", lambda: desk.at)
+    tick = desk.tick("evening_orders", 2025, 6, 3, 18, 35)
+    assert not tick.run_requests
+    assert "the schedule `trading` sends the orders of the evening" in tick.skip_message
 
 
 def test_a_session_is_run_by_its_key_once_whatever_becomes_of_the_run(daemon: Daemon) -> None:

@@ -24,7 +24,7 @@ LOOK_BACK = timedelta(days=14)
 
 
 def missed_schedule_sensor(settings: Settings) -> dg.SensorDefinition:
-    slots = timetable(settings.schedule, settings.execution.start)
+    slots = timetable(settings.schedule, settings.execution.start, settings.execution.evening_tick)
 
     def look_for_missed_ticks(context: dg.SensorEvaluationContext, desk: Desk) -> Answer:
         return look(context, desk, slots)
