@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench lock clean year scale-test lint-deploy replay-check healing dashboard reference
+.PHONY: help env cycle test conformance crash-matrix lint up bench bench-peers lock clean year scale-test lint-deploy replay-check healing dashboard reference
 .DEFAULT_GOAL := help
 
 help:
@@ -23,7 +23,8 @@ help:
 	@echo 'make replay-check  twenty sessions by replay and by daily runs: the same history, row for row'
 	@echo 'make dashboard   every page of the dashboard in Chromium, in all views, on a year of fills'
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
-	@echo 'make bench   the benchmarks, against their peers in the same run'
+	@echo 'make bench   the benchmarks beside their bars; BENCH="--only P2,P4" for less'
+	@echo 'make bench-peers   features against polars, pandas and qlib, installed aside'
 	@echo 'make lint    style, format and types'
 	@echo 'make reference   docs/settings.md anew from the settings'
 	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
@@ -86,8 +87,12 @@ lint: env
 up: env
 	@exec .venv/bin/hydra up $(UP)
 
+# BENCH: options, for example "--only P2,P4 --repeat 3", "--quick" or "--document".
 bench: env
-	@for script in benchmarks/[a-z]*.py; do .venv/bin/python "$$script" || exit 1; done
+	@.venv/bin/python -m benchmarks.run $(BENCH)
+
+bench-peers: env
+	@.venv/bin/python -m benchmarks.run --peers $(BENCH)
 
 reference: env
 	@.venv/bin/python -m hydra_pipelines.settings.reference > docs/settings.md

@@ -1,6 +1,6 @@
 """Orders through the adapter and a gateway process on this machine: latency, and none lost.
 
-    .venv/bin/python benchmarks/broker.py [--orders 500] [--pings 100]
+    .venv/bin/python -m benchmarks.broker [--quick]
 
 First one order at a time, far from the market: from the call of `submit` to the acknowledgement
 in our hands. Then many that fill, as fast as the library's pace of 45 messages a second lets them
@@ -9,7 +9,6 @@ out; each must end filled in our books and at the venue.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
+from benchmarks.results import Result, Wrong, run_alone, spread
 from hydra_pipelines.execution.broker.gateway import BrokerGateway, Endpoint
 from hydra_pipelines.execution.broker.messages import ContractInfo, Known, Quote
 from hydra_pipelines.execution.broker.order_state import Kind, OrderEvent, State, fold
@@ -58,7 +58,7 @@ class Desk:
         )  # fmt: skip
         decision = self.broker.gate.review(order, self._state(quote, len(self.sent)))
         if decision.approval is None:
-            raise SystemExit(f"the gate denied a benchmark order: {decision.message}")
+            raise Wrong(f"the gate denied a benchmark order: {decision.message}")
         order_id = self.broker.next_order_id(0)
         self.sent.append(order.order_ref)
         started = time.perf_counter()
@@ -81,7 +81,7 @@ class Desk:
             # Spinning would keep the interpreter from the thread that reads the socket.
             time.sleep(0.0001)
             if time.perf_counter() > until:
-                raise SystemExit(f"nothing heard of {len(missing)} orders: {sorted(missing)[:5]}")
+                raise Wrong(f"nothing heard of {len(missing)} orders: {sorted(missing)[:5]}")
 
     def _state(self, quote: Quote, minute: int) -> RiskState:
         million = Decimal(10_000_000)
@@ -134,36 +134,34 @@ def send_many(desk: Desk, orders: int, control: GatewayControl) -> tuple[float, 
     return seconds, len(lost)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--orders", type=int, default=500)
-    parser.add_argument("--pings", type=int, default=100)
-    options = parser.parse_args()
+def measure(quick: bool = False) -> list[Result]:
+    pings, orders = (10, 20) if quick else (100, 500)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         venue = ensure_running(home / "venue", GatewayOptions(calendar_cache=home, idle_timeout=30))
         control = GatewayControl(venue)
-        calendar = Calendar.load("XNYS", home)
-        control.advance(calendar.open(date(2019, 1, 3)) + timedelta(minutes=30))
-        limits = RiskLimits(max_orders_per_minute=1_000_000)
-        endpoint = Endpoint(venue.host, venue.port, 17, venue.account)
-        with BrokerGateway(endpoint, RiskGate(limits)) as broker:
-            broker.state()
-            desk = Desk(broker)
-            latency = sorted(measure_latency(desk, options.pings))
-            print(f"order to acknowledgement, {len(latency)} orders one by one:")
-            print(f"  p50 {statistics.median(latency):.2f} ms (aim: below 2)")
-            print(f"  p90 {latency[int(0.9 * len(latency))]:.2f} ms, max {latency[-1]:.2f} ms")
-            time.sleep(1)
-            seconds, lost = send_many(desk, options.orders, control)
-            rate = options.orders / seconds
-            print(
-                f"{options.orders} orders at the pace limit: {seconds:.1f} s, {rate:.0f} a second"
-            )
-            print(f"  {lost} lost")
-        control.shutdown()
-    raise SystemExit(1 if lost else 0)
+        try:
+            calendar = Calendar.load("XNYS", home)
+            control.advance(calendar.open(date(2019, 1, 3)) + timedelta(minutes=30))
+            limits = RiskLimits(max_orders_per_minute=1_000_000)
+            endpoint = Endpoint(venue.host, venue.port, 17, venue.account)
+            with BrokerGateway(endpoint, RiskGate(limits)) as broker:
+                broker.state()
+                desk = Desk(broker)
+                latency = measure_latency(desk, pings)
+                time.sleep(1)
+                seconds, lost = send_many(desk, orders, control)
+        finally:
+            control.shutdown()
+    if lost:
+        raise Wrong(f"{lost} of {orders} orders are not filled in our books or the venue's")
+    return [
+        Result("", "order to acknowledgement, one by one, median", statistics.median(latency),
+               "ms", 2, notes=spread(latency, unit="ms")),
+        Result("", f"{orders} orders to fills, none lost", orders / seconds, "orders/s",
+               floor="the client library's pace: 45 messages/s"),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, measure)

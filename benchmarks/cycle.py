@@ -129,6 +129,8 @@ def traded_desk(folder: Path, symbols: int) -> Iterator[dict[str, str]]:
             "HYDRA_MARKET__SOURCE": "files",
             "HYDRA_MARKET__OPTIONS": json.dumps({"path": str(prices)}),
             "HYDRA_EMBEDDED__FIRST_SESSION": made_prices(folder, prices, symbols),
+            # A share of a quarter of 3,000 names is below the usual band: nothing would be traded.
+            "HYDRA_PLAN__TURNOVER_BAND": "0",
         }
     try:
         done = subprocess.run(
