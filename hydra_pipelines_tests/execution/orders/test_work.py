@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hydra_pipelines.execution.broker.order_state import State
@@ -142,6 +142,8 @@ EVENTS = st.lists(
 
 
 @given(algo=ALGOS, wanted=st.integers(1, 500), events=EVENTS)
+@example(Algo.LIMIT_PATIENCE, 10, ["evening", "evening"])
+@example(Algo.LIMIT_PATIENCE, 10, ["evening", "fill", "cancel", "evening", "morning"])
 def test_a_row_that_rests_never_has_more_alive_than_it_wants(
     algo: Algo, wanted: int, events: list[str]
 ) -> None:
