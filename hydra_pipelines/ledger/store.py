@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,12 @@ class Transaction(Rows):
         """Append rows in one statement; all rows have the columns of the first."""
         if not rows:
             return
-        names = list(rows[0])
+        names, keys = list(rows[0]), rows[0].keys()
         types = self._column_types(table)
         missing = [name for name in names if name not in types]
         if missing:
             raise LedgerError(f"the ledger has no column {table}.{missing[0]}")
-        uneven = next((row.keys() ^ rows[0].keys() for row in rows if row.keys() != set(names)), ())
+        uneven = next((row.keys() ^ keys for row in rows if row.keys() != keys), ())
         if uneven:
             raise LedgerError(f"rows for {table} differ in their columns: {', '.join(uneven)}")
         into = f"INSERT INTO {table} ({', '.join(names)})"
@@ -119,7 +120,9 @@ class Transaction(Rows):
             return
         # One list parameter per column: two orders of magnitude faster than a statement per row.
         columns = ", ".join(f"unnest(CAST(? AS {types[name]}[])) AS {name}" for name in names)
-        self.execute(f"{into} SELECT {columns}", [[row[name] for row in rows] for name in names])
+        self.execute(
+            f"{into} SELECT {columns}", [_column([row[name] for row in rows]) for name in names]
+        )
 
     def _column_types(self, table: str) -> dict[str, str]:
         if table not in self._known_types:
@@ -410,6 +413,13 @@ def _schema_files() -> dict[int, Path]:
 def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     row = connection.execute("SELECT coalesce(max(number), 0) FROM schema_versions").fetchone()
     return row[0] if row else 0
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Decimals as text, which is read in half the time and to the same digits."""
+    if isinstance(values[0], Decimal) and {*map(type, values)} <= {Decimal, type(None)}:
+        return [None if value is None else str(value) for value in values]
+    return values
 
 
 @lru_cache(maxsize=512)

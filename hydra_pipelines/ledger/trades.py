@@ -18,18 +18,17 @@ def record(tx: Transaction, executions: Sequence[Mapping[str, Any]]) -> list[str
     """
     if not executions:
         return []
-    known = {
-        row["exec_key"]: row["exec_id"]
+    # Of each key the number of the highest correction: in the journal, then of those taken here.
+    highest = {
+        row["exec_key"]: _correction(row["exec_id"])
         for row in tx.query(*_by_key([e["exec_key"] for e in executions]))
     }
+    known = frozenset(highest)
     latest: dict[str, Mapping[str, Any]] = {}
     for execution in executions:
-        key = execution["exec_key"]
-        if _correction(execution["exec_id"]) > _correction(known.get(key, "")) and (
-            key not in latest
-            or _correction(execution["exec_id"]) > _correction(latest[key]["exec_id"])
-        ):
-            latest[key] = execution
+        key, correction = execution["exec_key"], _correction(execution["exec_id"])
+        if correction > highest.get(key, -1):
+            latest[key], highest[key] = execution, correction
     corrected = [key for key in latest if key in known]
     if corrected:
         tx.execute("DELETE FROM executed_trades WHERE exec_key IN (SELECT unnest(?))", [corrected])
