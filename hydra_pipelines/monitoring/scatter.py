@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-WIDTH, HEIGHT = 640, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
+WIDTH, HEIGHT = 440, 300
+"""Pixels: what Dagster shows of a picture on an asset's page is about 460 wide."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 46, 40
 _COLOURS = {"BUY": "#16a34a", "SELL": "#dc2626"}
 _SHOWN = (0.01, 0.99)
 _GREY = 'fill="#555"'
@@ -45,7 +46,8 @@ def slippage_scatter(predicted: np.ndarray, actual: np.ndarray, side: np.ndarray
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         f'<text x="{_LEFT}" y="18" {_GREY}>{len(actual)} orders'
         + (f", {outside} of them beyond the edges" if outside else "")
-        + "; BUY green, SELL red; dashed: as predicted</text>",
+        + "</text>",
+        f'<text x="{_LEFT}" y="34" {_GREY}>BUY green, SELL red; dashed: as predicted</text>',
     ]
     for value in np.linspace(y_low, y_high, 5).tolist():
         y = float(up(np.array(value)))
