@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,35 @@ def test_a_change_is_on_the_page_at_once_and_old_pages_say_so(
     # The server is gone.
     page.wait_for_selector("#stale:visible", timeout=20_000)
     assert "does not answer" in page.inner_text("#stale")
+
+
+HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_the_stream_is_closed_while_the_tab_is_hidden(client: Client, watched: Watched) -> None:
+    page, channel = watched.page, client.dash.channels["cycle"]
+    control = Control(client.dash.settings.control_path)
+    watched.go(client.url)
+    until(lambda: channel._listeners == 1)
+    page.evaluate(HIDE, True)
+    until(lambda: channel._listeners == 0)
+    control.set_agent_paused(True, "test", "user:somebody")
+    page.wait_for_timeout(2000)
+    assert "Agent paused" not in page.inner_text("#live"), "a hidden page asks for nothing"
+    page.evaluate(HIDE, False)
+    until(lambda: channel._listeners == 1)
+    page.wait_for_selector("text=Agent paused")
+    assert watched.wrong == []
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def hostile(folder: Path) -> None:
