@@ -30,8 +30,8 @@ from hydra_pipelines.settings import Settings
 from hydra_pipelines.webguard import Guard
 
 _log = logging.getLogger(__name__)
-WARM_UP_S = 1.0
-"""After the start; what pages need and takes long to import is loaded then."""
+WARM_UP_S = 0.3
+"""After the start; what pages need and takes long to import or to make is made then."""
 
 
 class Dash:
@@ -56,6 +56,16 @@ class Dash:
         from hydra_pipelines.dashboard.routes import streams
 
         self.channels = streams.channels(self)
+
+    def warm_up(self) -> None:
+        """Make what takes long, before somebody waits for it. Never raises."""
+        from hydra_pipelines import api
+
+        self.readings.read(api.status)
+        self.readings.figure(api.risk, 10)
+        self.workflows.warm_up()
+        self.readings.figure(api.reconciliation)
+        self.readings.figure(api.paper_gate)
 
     def page(
         self,
@@ -114,7 +124,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         dash.stopping = asyncio.Event()
         dash.open_channels()
-        timer = threading.Timer(WARM_UP_S, dash.workflows.warm_up)
+        timer = threading.Timer(WARM_UP_S, dash.warm_up)
         timer.daemon = True
         timer.start()
         yield

@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Hashable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hydra_pipelines.dashboard.graphql import Webserver, WebserverDown
 from hydra_pipelines.dashboard.reading import ReadingDesk
 from hydra_pipelines.ledger.reading import fingerprint
+from hydra_pipelines.sessions import NEW_YORK
 from hydra_pipelines.settings import Settings
 from hydra_pipelines.webguard import is_loopback
 
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _KNOWN_S = 3.0
 """How long the answer to whether the webserver is there is good for."""
+
+
+@dataclass(frozen=True)
+class Trading:
+    """on: whether the schedule fires. next: when it is due, New York; None where that is beyond
+    the calendar."""
+
+    on: bool
+    next: datetime | None
 
 
 class Workflows:
@@ -42,8 +53,9 @@ class Workflows:
     def warm_up(self) -> None:
         """Import what the pages need, before somebody waits for it. Never raises."""
         try:
+            history = self.history
             if self.settings.dagster_home.exists():
-                self.history.runs(limit=1)
+                history.runs(limit=1)
         except Exception as error:
             _log.info("Dagster's record can't be read yet: %s", error)
 
@@ -55,6 +67,20 @@ class Workflows:
         return tuple(
             fingerprint(history / name) for name in ("runs.db", "runs.db-wal", "runs.db-journal")
         )
+
+    def trading(self) -> Trading:
+        """Whether the daemon trades by itself, and when next. Raises what reading runs raises."""
+        from hydra_pipelines.day import timetable
+
+        s, desk = self.settings, self._desk
+        slots = timetable.timetable(s.schedule, s.execution.start)
+        slot = next(slot for slot in slots if slot.name == "trading")
+        on = slot.on
+        # Where nobody ever switched one there is no such file, and nothing to import for it.
+        if s.dagster.storage != "sqlite" or (s.dagster_home / "schedules").exists():
+            on = self.history.is_on(slot)
+        found = timetable.next_run(slot, datetime.now(UTC), desk.calendar)
+        return Trading(on, found[0].astimezone(NEW_YORK) if found else None)
 
     def runs(self, *, status: str | None, job: str | None, since: datetime | None) -> list[Run]:
         return self.history.runs(status=status, job=job, since=since)

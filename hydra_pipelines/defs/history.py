@@ -17,8 +17,10 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
+from hydra_pipelines.day.timetable import Slot
 from hydra_pipelines.defs.engines import lend_secrets
 from hydra_pipelines.defs.jobs import PARTITION_TAG
+from hydra_pipelines.defs.switching import is_on
 from hydra_pipelines.desk import Desk
 
 ACTIVE = (
@@ -146,6 +148,10 @@ class History:
         )
         records = self._open().get_run_records(wanted, limit=limit)
         return [self._run(record) for record in records]
+
+    def is_on(self, slot: Slot) -> bool:
+        """Whether the daemon fires a schedule of the timetable. Raises HistoryMissing."""
+        return is_on(self._open(), slot)
 
     def jobs(self) -> list[str]:
         """Names of jobs that ran lately."""

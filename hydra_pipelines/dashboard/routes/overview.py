@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
 from hydra_pipelines import api
 from hydra_pipelines.dashboard import drawing, tables
+from hydra_pipelines.dashboard.reading import Reading, why_not
 from hydra_pipelines.dashboard.routes.common import dash_of
+from hydra_pipelines.dashboard.workflows import Trading
+
+if TYPE_CHECKING:
+    from hydra_pipelines.dashboard.app import Dash
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,8 +42,16 @@ def overview(request: Request) -> Response:
         curve_table=_curve_table(
             curve.value or [], dash.readings.figure(api.curve_markers).value or []
         ),
-        schedule=dash.settings.schedule,
+        trading=_trading(dash),
     )
+
+
+def _trading(dash: Dash) -> Reading[Trading]:
+    now = datetime.now(UTC)
+    try:
+        return Reading(dash.workflows.trading(), as_of=now)
+    except Exception as error:
+        return Reading(None, why_not(error), now)
 
 
 def _curve_table(curve: list[api.Row], markers: list[api.Row]) -> Any:

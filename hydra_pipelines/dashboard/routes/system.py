@@ -18,6 +18,11 @@ router = APIRouter()
 STORE_TONES: dict[str, Tone] = {"present": "good", "missing": "warn"}
 BREAKER_TONES: dict[str, Tone] = {"ok": "good", "unknown": "warn", "reset": "warn"}
 PACKAGES = ("hydra-pipelines", "dagster", "mlflow", "duckdb", "pandas", "numpy", "scikit-learn")
+SHARES = frozenset(
+    ("max_position_weight", "gross_cap", "net_cap", "cash_buffer", "max_adv_share",
+     "collar_last_close", "collar_quote", "daily_loss", "drawdown", "trade_loss")
+)  # fmt: skip
+"""Limits and breakers that are a share of something, shown in percent."""
 
 
 @router.get("/system", include_in_schema=False)
@@ -144,8 +149,8 @@ def _limits(rows: list[api.Row]) -> Table:
         [
             (
                 cells.text(cells.words(row["name"])),
-                Cell(_plain(row["limit"]), "num"),
-                Cell(_plain(row["value"]), "num"),
+                Cell(_plain(row["limit"], row["name"]), "num"),
+                Cell(_plain(row["value"], row["name"]), "num"),
                 _use(row["use"]),
                 cells.text(row["about"]),
             )
@@ -162,11 +167,13 @@ def _use(share: float | None) -> Cell:
     return Cell(cells.figure(share * 100, 1) + (" over" if share > 1 else ""), "num", tone=tone)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, name: str) -> str:
     if isinstance(value, bool) or value is None:
         return cells.figure(value)
     if isinstance(value, str):
         return value or "none"
+    if name in SHARES:
+        return f"{100 * float(value):,.2f} %"
     return f"{float(value):,.4f}".rstrip("0").rstrip(".")
 
 
@@ -179,8 +186,8 @@ def _breakers(rows: list[api.Row]) -> Table:
             (
                 cells.text(cells.words(row["name"]), note=row["why"]),
                 cells.badge(row["state"], BREAKER_TONES.get(row["state"], "bad")),
-                Cell(_plain(row["value"]), "num"),
-                Cell(_plain(row["limit"]), "num"),
+                Cell(_plain(row["value"], row["name"]), "num"),
+                Cell(_plain(row["limit"], row["name"]), "num"),
             )
             for row in rows
         ],

@@ -63,7 +63,13 @@ def workflows(
         stream="workflows",
         as_of=runs.as_of,
         runs=runs,
-        runs_table=_table(runs.value or [], (costs.value if costs else None) or {}),
+        runs_table=_table(
+            runs.value or [],
+            (costs.value if costs else None) or {},
+            "No runs fit: take a filter away."
+            if status or job or since
+            else "No run was recorded: a replay records none. `hydra cycle` starts one.",
+        ),
         status=status,
         job=job,
         span=span,
@@ -90,7 +96,7 @@ def _runs(
         return Reading(None, str(error) if missing else why_not(error), now, missing)
 
 
-def _table(runs: list[Run], costs: dict[str, api.Row]) -> Table:
+def _table(runs: list[Run], costs: dict[str, api.Row], none: str) -> Table:
     now = datetime.now(UTC)
     return Table(
         "runs",
@@ -122,7 +128,7 @@ def _table(runs: list[Run], costs: dict[str, api.Row]) -> Table:
             )
             for run in runs
         ],
-        "No runs fit. Take a filter away, or start one: `hydra cycle`.",
+        none,
     )
 
 
