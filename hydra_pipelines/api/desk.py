@@ -115,8 +115,9 @@ def risk(desk: Desk, denials: int = 10) -> Row:
                 ),
             }
             if account:
-                fills = trade_rows.fills(rows, account["account"])
-                facts["worst_trade_loss"] = worst_realised_loss(fills, account["session"])
+                session = account["session"]
+                fills = trade_rows.fills(rows, account["account"], traded_in=session)
+                facts["worst_trade_loss"] = worst_realised_loss(fills, session)
             denied = rows.query(
                 "SELECT occurred_at, order_ref, inputs ->> '$.order.symbol' AS symbol, "
                 "inputs ->> '$.order.side' AS side, "

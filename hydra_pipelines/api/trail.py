@@ -57,13 +57,13 @@ def audit_events(desk: Desk, wanted: AuditFilter = AuditFilter(), limit: int = 5
 def recent_activity(desk: Desk, limit: int = 12) -> list[Row]:
     """What happened last, as `audit_events` gives it, with runs of one kind told once.
 
-    Fills and orders of one run are dozens of events: `count` says how many were told in one, and
-    the row is the latest of them.
+    Fills and orders of one run, and session where they name it, are dozens of events: `count` says
+    how many were told in one, and the row is the latest of them.
     """
     out: list[Row] = []
     told: dict[tuple[Any, ...], Row] = {}
     for row in audit_events(desk, limit=limit * 25):
-        key = (row["event"], row["run_id"], row["actor"])
+        key = (row["event"], row["run_id"], row["actor"], row["details"].get("session"))
         if row["event"] in _MANY and key in told:
             first = told[key]
             first["count"] += 1
