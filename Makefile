@@ -8,7 +8,7 @@ USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[
 # A Python that may not keep its bytecode, or that looks elsewhere first, is another environment.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
-.PHONY: help env cycle test conformance crash-matrix lint up bench bench-peers lock clean year scale-test lint-deploy replay-check healing dashboard reference
+.PHONY: help env cycle test conformance crash-matrix lint up bench bench-peers lock clean year scale-test lint-deploy replay-check healing dashboard reference pictures
 .DEFAULT_GOAL := help
 
 help:
@@ -25,8 +25,9 @@ help:
 	@echo 'make up      Dagster UI, daemon, dashboard and paper venue, until Ctrl-C'
 	@echo 'make bench   the benchmarks beside their bars; BENCH="--only P2,P4" for less'
 	@echo 'make bench-peers   features against polars, pandas and qlib, installed aside'
-	@echo 'make lint    style, format and types'
+	@echo 'make lint    style, format, types, the rules of the architecture, copied code'
 	@echo 'make reference   docs/settings.md anew from the settings'
+	@echo 'make pictures   README'\''s pictures anew, of a desk that trades ten sessions for them'
 	@echo 'make env     only the environment (.venv) that all of these set up when it is missing'
 	@echo 'make lock    requirements.lock anew from pyproject.toml'
 	@echo 'make clean   removes the desk of this checkout, ledger and models too; asks first'
@@ -82,6 +83,7 @@ lint: env
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/python -m pytest -q -p no:xdist hydra_pipelines_tests/test_architecture.py
 
 # UP: options, for example "--port 3001" or "--no-dashboard".
 up: env
@@ -96,6 +98,9 @@ bench-peers: env
 
 reference: env
 	@.venv/bin/python -m hydra_pipelines.settings.reference > docs/settings.md
+
+pictures: env
+	@.venv/bin/python -m docs.pictures
 
 lock: env
 	@.venv/bin/python -m pip install --quiet uv
