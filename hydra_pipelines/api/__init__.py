@@ -2,7 +2,10 @@
 
 Everything comes from the published snapshot and the control store, never from the live ledger, so
 reading never stands in the way of trading. Rows are dicts with the columns of the ledger's tables:
-money and prices are Decimal in USD, sessions are dates, instants are UTC.
+money and prices are Decimal in USD, sessions are dates, instants are UTC. The functions that begin
+with `get_` give pandas frames for notebooks, made of the same rows.
+
+What writes is apart, and is what the assets call: `hydra_pipelines.day`.
 """
 
 from hydra_pipelines.api.books import (
@@ -19,6 +22,16 @@ from hydra_pipelines.api.books import (
 from hydra_pipelines.api.curve import curve_markers, money, signal_curve
 from hydra_pipelines.api.decisions import model_version, models, order_plan, predictions
 from hydra_pipelines.api.desk import risk, status
+from hydra_pipelines.api.frames import (
+    get_deployed_strategies,
+    get_drift,
+    get_equity_curve,
+    get_executed_trades,
+    get_experiments,
+    get_live_positions,
+    get_portfolio_value,
+    get_predictions,
+)
 from hydra_pipelines.api.healing import agent, experiments
 from hydra_pipelines.api.journal import (
     FillFilter,
@@ -59,6 +72,14 @@ __all__ = [
     "fill_page",
     "fills",
     "frame",
+    "get_deployed_strategies",
+    "get_drift",
+    "get_equity_curve",
+    "get_executed_trades",
+    "get_experiments",
+    "get_live_positions",
+    "get_portfolio_value",
+    "get_predictions",
     "model_version",
     "models",
     "money",

@@ -16,12 +16,16 @@ def order_plan(desk: Desk, session: date) -> Row | None:
         return decisions.plan(rows, session)
 
 
-def predictions(desk: Desk, session: date) -> list[Row]:
-    """Predictions of a session by strategy and symbol, with the version that made each."""
-    from hydra_pipelines.ledger import decisions
+def predictions(desk: Desk, session: date | None) -> list[Row]:
+    """Predictions of a session by strategy and symbol, with the version that made each.
+
+    session: None takes the last that has any.
+    """
+    from hydra_pipelines.ledger import decisions, drift
 
     with desk.ledger.snapshot() as rows:
-        return decisions.predictions(rows, session)
+        chosen = session or drift.last_predicted(rows)
+        return decisions.predictions(rows, chosen) if chosen else []
 
 
 def models(desk: Desk, history: int = 10) -> Row:

@@ -10,9 +10,28 @@ def trace_fill(desk: Desk, exec_id: str) -> Row | None:
     """From a fill back to its data; None where there is no such fill.
 
     Returns the fill, its order intent with events, the plan and its row, the predictions behind it
-    with their model versions, and the data snapshot. Parts are None for a fill that the desk did
-    not order.
+    with their model versions, and the data snapshot. Each prediction names the `features` that its
+    model read, None where the registry can't tell, and `mlflow`, where the MLflow UI shows the
+    version. Parts are None for a fill that the desk did not order.
     """
+    found = _rows(desk, exec_id)
+    for prediction in (found or {}).get("predictions", ()):
+        _add_model(desk, prediction)
+    return found
+
+
+def _add_model(desk: Desk, prediction: Row) -> None:
+    from hydra_pipelines.models.registry import RegistryError
+
+    strategy, version = prediction["strategy_id"], prediction["model_version"]
+    prediction["mlflow"] = desk.registry.link(strategy, version)
+    try:
+        prediction["features"] = list(desk.registry.version(strategy, version).features)
+    except RegistryError:
+        prediction["features"] = None
+
+
+def _rows(desk: Desk, exec_id: str) -> Row | None:
     with desk.ledger.snapshot() as rows:
         fill = rows.one(
             "SELECT * FROM executed_trades WHERE exec_id = $1 OR exec_key = $1", [exec_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,15 +15,25 @@ from hydra_pipelines.cli.output import (
     print_json,
     print_table,
     readable_errors,
+    say,
     show,
 )
 
+TRACE = "trace"
+
 
 def audit(
-    fill_id: Annotated[
-        str | None, typer.Argument(help="A fill, as `hydra trades` names it (exec_id).")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[trace] [FILL]", help="A fill, by its exec_id in `hydra trades --json`."
+        ),
     ] = None,
     event: Annotated[str | None, typer.Option(help="Only events of this kind.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only of `system`, `agent`, a user …")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="From this day (UTC) on.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many events at most.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -31,14 +42,21 @@ def audit(
     from hydra_pipelines.desk import Desk
     from hydra_pipelines.ledger.audit import AuditEvent
 
+    fill_id = _fill(words or [])
+    if fill_id is not None and (event or actor or since):
+        fail("--event, --actor and --since pick events, and a fill has its own story", USAGE)
     if event is not None and event not in set(AuditEvent):
         fail(f"{event} is no event; these are: {', '.join(sorted(AuditEvent))}", USAGE)
     with readable_errors():
         desk = Desk.open()
         if fill_id is None:
-            events = api.audit_events(desk, api.AuditFilter(event=event), limit)
+            first = since.date() if since else None
+            wanted = api.AuditFilter(event=event, actor=actor, first=first)
+            events = api.audit_events(desk, wanted, limit)
             if as_json:
                 print_json(events)
+            elif not events:
+                say("No such events.")
             else:
                 print_table(
                     events,
@@ -47,12 +65,21 @@ def audit(
             return
         found = api.trace_fill(desk, fill_id)
     if found is None:
-        fail(f"there is no fill {fill_id}; `hydra trades` lists them", FAILURE)
+        fail(f"there is no fill {fill_id}; `hydra trades --json` names them (exec_id)", FAILURE)
     if as_json:
         print_json(found)
         return
     for title, text in _story(found):
         typer.echo(f"{title:<12} {text}")
+
+
+def _fill(words: list[str]) -> str | None:
+    """`FILL` and `trace FILL` are the same."""
+    if words[:1] == [TRACE] and len(words) != 2:
+        fail("hydra audit trace FILL: name one fill, as `hydra trades --json` does", USAGE)
+    if len(words) > 1 and words[0] != TRACE:
+        fail(f"hydra audit takes one fill, not {len(words)}", USAGE)
+    return words[-1] if words else None
 
 
 def _story(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,7 +120,19 @@ def _story(found: dict[str, Any]) -> list[tuple[str, str]]:
             "prediction",
             f"{p['strategy_id']}: {p['prediction']:+.6f}, by version {p['model_version']} "
             f"(trained through {p['trained_through']}, MLflow run {p['mlflow_run_id']}, "
-            f"arrays {str(p['artifact_sha256'])[:12]})",
+            f"{p['mlflow']}, arrays {str(p['artifact_sha256'])[:12]})",
+        )
+        for p in found["predictions"]
+    ]
+    lines += [
+        (
+            "features",
+            f"{p['strategy_id']}: "
+            + (
+                "unknown: the registry can't be read"
+                if p["features"] is None
+                else ", ".join(p["features"])
+            ),
         )
         for p in found["predictions"]
     ]

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,6 +56,8 @@ def doctor(
 
 
 def _examine(desk: Desk) -> Iterator[tuple[str, bool, str]]:
+    from importlib.metadata import PackageNotFoundError, version
+
     from hydra_pipelines.operations.integrity import look_at_stores
 
     python = sys.version_info[:2]

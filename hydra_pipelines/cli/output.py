@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime
 from decimal import Decimal
+from functools import wraps
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,8 +19,27 @@ FAILURE, USAGE, REFUSED = 1, 2, 3
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
+SCHEMA_VERSION = 1
+"""Of every shape in docs/cli.md; a key that goes or changes its meaning makes it the next."""
+_speaker: ContextVar[str] = ContextVar("speaker")
+
+
+def speaking_as(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, whose JSON says that it is of this name."""
+
+    @wraps(command)
+    def speaking(*arguments: Any, **options: Any) -> Any:
+        _speaker.set(name)
+        return command(*arguments, **options)
+
+    return speaking
+
+
 def print_json(value: Any) -> None:
-    """Money as text, dates and instants in ISO 8601."""
+    """Money as text, dates and instants in ISO 8601; an object says which schema it has."""
+    if isinstance(value, Mapping):
+        schema = f"hydra.{_speaker.get().replace(' ', '.')}/{SCHEMA_VERSION}"
+        value = {"schema": schema, **value}
     typer.echo(json.dumps(value, default=_plain, indent=2))
 
 
@@ -89,7 +110,8 @@ def print_table(
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for key, heading in columns.items():
         numeric = any(isinstance(row.get(key), int | float | Decimal) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        # On a narrow terminal a cell goes on in the next line: an id that is cut can't be typed.
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(show(row.get(key)) for key in columns))
     console = Console()

@@ -86,6 +86,7 @@ def reset_breaker(
     name: Annotated[str, typer.Argument(help="Of the breaker, as `hydra risk` has it.")],
     why: Annotated[str, typer.Option("--why", help="Kept with who and when.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Reset a tripped breaker, once a person knows why it tripped.
 
@@ -116,6 +117,8 @@ def reset_breaker(
         from hydra_pipelines.day import halting
 
         halting.record(desk.settings, control)
+    if as_json:
+        print_json({"breaker": name, "reset": True})
     say(f"{name} is reset.")
 
 

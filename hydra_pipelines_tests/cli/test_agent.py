@@ -25,6 +25,7 @@ def test_a_desk_on_which_nothing_ran_has_an_agent_and_no_journal(broken: Command
 def test_pause_and_run_have_one_meaning_whichever_command_says_it(broken: CommandLine) -> None:
     control = Control(broken.folder / "control.sqlite")
     assert broken.json("pause", "--why", "holiday") == {
+        "schema": "hydra.pause/1",
         "state": "paused",
         "changed": True,
         "kill_switch": False,

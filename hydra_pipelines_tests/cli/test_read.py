@@ -15,6 +15,7 @@ from hydra_pipelines_tests.desks import OK, REFUSED, USAGE, CommandLine
 def test_status_before_any_cycle(empty: CommandLine) -> None:
     status = empty.json("status")
     assert status == {
+        "schema": "hydra.status/1",
         "mode": "paper",
         "venue": "embedded",
         "next_session_due": "2019-01-02",
