@@ -28,14 +28,14 @@ def observations(
 
     since, until: execution sessions, both included; since may be an instant too. sessions: at most
     so many execution sessions back from the last one with fills. Columns of the order (`plan_id`,
-    `routing`, `quoted_half_spread_bps`, `unit_impact_bps`) are None for a fill that the desk did
-    not order.
+    `routing`, `routing_reason`, `quoted_half_spread_bps`, `unit_impact_bps`) are None for a fill
+    that the desk did not order.
     """
     return rows.query(
         """
         SELECT t.order_ref, t.session, t.executed_at, t.symbol, t.side, t.quantity,
                CAST(t.arrival_price AS DOUBLE) AS arrival_price, t.predicted_slippage_bps,
-               t.shortfall_bps, t.actual_slippage_bps, i.plan_id, i.routing,
+               t.shortfall_bps, t.actual_slippage_bps, i.plan_id, i.routing, i.routing_reason,
                i.quoted_half_spread_bps, i.unit_impact_bps
         FROM executed_trades t LEFT JOIN order_intents i USING (order_ref)
         WHERE ($1 IS NULL OR t.symbol = $1) AND ($2 IS NULL OR t.session >= $2)

@@ -13,6 +13,9 @@ observations; and counted singly they mislead, since an order that rests is fill
 parts at its price, and one that had to chase the price in a few. On a year of patient orders the
 mean over executions was half the mean over orders. The executions singly are stated beside it,
 and money, where quantity and price weigh.
+
+Left out, and said, are orders that rested over a night for the open: measured from the last close,
+their shortfall is the night's move, of which the law knows nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from typing import Any
 
 import numpy as np
 
+from hydra_pipelines.execution.orders.resting import rested
 from hydra_pipelines.execution.slippage import Reconciliation, SlippageModel, reconcile
 from hydra_pipelines.sessions import NEW_YORK
 
 NOT_OURS = "not ordered by the desk"
 NO_PREDICTION = "no prediction"
 NO_ARRIVAL = "no arrival price"
+OVER_NIGHT = "rested for the open: holds the night's move"
 
 GROUPS = ("symbol", "side", "algo", "hour")
 _BPS = 10_000.0
@@ -150,7 +155,7 @@ def _why_left_out(row: Mapping[str, Any]) -> str | None:
         return NO_PREDICTION
     if row["arrival_price"] is None or not _is_number(row["shortfall_bps"]):
         return NO_ARRIVAL
-    return None
+    return OVER_NIGHT if rested(row) else None
 
 
 def _is_number(value: float | None) -> bool:

@@ -61,6 +61,18 @@ def test_a_desk_without_a_ledger_predicts_by_its_settings(desk: Desk) -> None:
     assert not desk.ledger.path.exists()
 
 
+def test_a_calibration_learns_nothing_from_orders_that_rested_over_a_night(desk: Desk) -> None:
+    trade(desk)
+    terms = predicted_terms(desk.slippage, 400, 2.0, "patience")
+    gap = [(terms.pop("predicted_slippage_bps"), 120.0)]
+    terms |= {"routing": "patience", "routing_reason": "small; rests for the open"}
+    with desk.ledger.transaction() as tx:
+        write_fills(tx, gap * 40, **terms)
+    done = day.calibrate_slippage(desk, **WHO)
+    assert (done.proposal.fills, done.proposal.orders) == (30, 30)
+    assert dict(desk.slippage.by_algo) == {"patience": pytest.approx(1.5)}
+
+
 def test_a_calibration_brings_the_bias_down_for_the_orders_after_it(desk: Desk) -> None:
     trade(desk)
     before = day.reconcile_slippage(desk)

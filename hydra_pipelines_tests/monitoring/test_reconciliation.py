@@ -18,6 +18,7 @@ from hydra_pipelines.monitoring.reconciliation import (
     NO_ARRIVAL,
     NO_PREDICTION,
     NOT_OURS,
+    OVER_NIGHT,
     SlippageReport,
     reconcile_journal,
 )
@@ -103,6 +104,17 @@ def test_what_can_not_be_compared_is_counted_by_its_reason(ledger: Ledger) -> No
     assert found.left_out == {NOT_OURS: 2, NO_PREDICTION: 2, NO_ARRIVAL: 2}
     assert found.journalled == 26 and found.overall.reconciliation.n == 20
     assert found.overall.reconciliation.bias == 4.25
+
+
+def test_a_night_is_no_slippage(ledger: Ledger) -> None:
+    """A gap of 80 bps on twenty orders that rested for the open changes no figure."""
+    with ledger.transaction() as tx:
+        write_fills(tx, TWENTY, routing_reason="small")
+        before = report(tx)
+        write_fills(tx, [(5.0, 80.0)] * 20, routing_reason="small; rests for the open")
+        found = report(tx)
+    assert found.left_out == {OVER_NIGHT: 20} and found.journalled == 40
+    assert found.overall == before.overall and found.groups == before.groups
 
 
 def test_the_executions_of_an_order_are_one_fill(ledger: Ledger) -> None:
@@ -209,6 +221,7 @@ def test_groups_add_up_to_the_whole_and_orders_keep_the_money(parts):
             "order_ref": f"o{order}{symbol}",
             "plan_id": None,
             "routing": None,
+            "routing_reason": None,
             "session": FIRST,
             "executed_at": datetime(2019, 1, 3, 15, tzinfo=UTC),
             "symbol": symbol,
