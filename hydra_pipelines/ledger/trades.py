@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -58,11 +58,13 @@ def set_commissions(tx: Transaction, commissions: Mapping[str, Decimal]) -> None
         )
 
 
-def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[dict[str, Any]]:
+def fills(
+    rows: Rows, account: str, *, traded_in: date | None = None, of: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """All fills of an account in the order they happened: what positions are folded from.
 
-    traded_in: only of the symbols that were traded in that session, each from when it was last
-    not held before that session.
+    traded_in: only of the symbols that were traded in that session, and of those in `of`, each
+    from when it was last not held before that session.
 
     With them come changes of the shares held without a trade, as rows of the same columns: `kind`
     is then `split`, `symbol_change` or `accepted` (NULL for a fill), price 0 where the cost stays
@@ -74,18 +76,13 @@ def fills(rows: Rows, account: str, *, traded_in: date | None = None) -> list[di
         # With a changed name the history is under another: then all of it.
         renamed = "SELECT 1 FROM position_adjustments WHERE account = $1 AND kind = 'symbol_change'"
         return rows.query(
-            f"SELECT * FROM ({_FILLS.format(shares='', joins='')}) WHERE symbol IN (SELECT symbol "
-            f"FROM executed_trades WHERE account = $1 AND session = $2) OR EXISTS ({renamed}) "
-            f"{_IN_ORDER}",
-            [account, traded_in],
+            f"SELECT * FROM ({_FILLS.format(shares='', joins='')}) WHERE {_TRADED} OR "
+            f"EXISTS ({renamed}) {_IN_ORDER}",
+            [account, traded_in, list(of)],
         )
     return rows.query(
-        _SINCE_NOT_HELD.format(
-            where="AND symbol IN (SELECT symbol FROM executed_trades WHERE account = $1 AND "
-            "session = $2)",
-            before="AND session < $2",
-        ),
-        [account, traded_in],
+        _SINCE_NOT_HELD.format(where=f"AND {_TRADED}", before="AND session < $2"),
+        [account, traded_in, list(of)],
     )
 
 
@@ -140,6 +137,9 @@ _FILLS = """
     FROM position_adjustments WHERE account = $1
     ORDER BY executed_at, from_symbol NULLS FIRST, exec_key
 """
+_TRADED = """symbol IN (
+    SELECT symbol FROM executed_trades WHERE account = $1 AND session = $2
+    UNION ALL SELECT unnest(CAST($3 AS VARCHAR[])))"""
 _IN_ORDER = "ORDER BY executed_at, from_symbol NULLS FIRST, exec_key"
 _SINCE_NOT_HELD = """
     SELECT * EXCLUDE (n, held) FROM (

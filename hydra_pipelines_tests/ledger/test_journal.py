@@ -243,6 +243,8 @@ def test_fills_of_what_was_traded_in_a_session_and_what_is_held(tx: Transaction)
     )  # fmt: skip
     assert [row["exec_key"] for row in trades.fills(tx, ACCOUNT, traded_in=later)] == ["1", "3"]
     assert trades.fills(tx, ACCOUNT, traded_in=date(2019, 1, 7)) == []
+    with_ko = trades.fills(tx, ACCOUNT, traded_in=later, of=["KO", "NONE"])
+    assert [row["exec_key"] for row in with_ko] == ["1", "2", "3"]
     assert trades.held(tx, ACCOUNT) == {"KO": 30}
     split = {
         "account": ACCOUNT, "session": later, "effective_at": NOW + timedelta(days=1),

@@ -96,8 +96,12 @@ class OrderBook:
 
     def __init__(self, ledger: Ledger, run_id: str):
         self.orders: dict[str, BookedOrder] = {}
-        self.changes = 0
-        """Counts the commits that journalled executions or closed or reopened the book."""
+        self.journalled: list[Mapping[str, Any]] = []
+        """Rows that this run added to the fill journal, oldest first."""
+        self.endings: list[State] = []
+        """How orders ended on which this run closed the book, in that order."""
+        self.amended = 0
+        """Counts the commits that changed rows of the journal: late commissions, corrections."""
         self._ledger = ledger
         self._run_id = run_id
         self._unwritten: list[OrderEvent] = []
@@ -162,6 +166,13 @@ class OrderBook:
         self._sent += sent
         self._note_the_time(bool(sent))
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether fills, or ends of orders, were noted that are not in the ledger yet."""
+        return bool(self._executions or self._commissions) or any(
+            order.view.final and not order.finished for order in self.orders.values()
+        )
+
     def commit_in_time(self, session: date) -> None:
         """Write what was noted, if some of it was noted `WITHIN_S` ago or more.
 
@@ -187,10 +198,11 @@ class OrderBook:
         with self._ledger.transaction() as tx:
             orders.insert_risk_decisions(tx, decisions)
             orders.append_events(tx, [_row(event) for event in self._unwritten])
-            new = trades.record(
-                tx,
-                [self._journal_row(*one, session) for one in self._executions],
-            )
+            told = {
+                row["exec_id"]: row
+                for row in (self._journal_row(*one, session) for one in self._executions)
+            }
+            new = trades.record(tx, list(told.values()))
             by_key = {execution.key: execution for execution, _ in self._executions}
             # A new row has its commission already, if that has come.
             written = {by_key[key].exec_id for key in new}
@@ -229,8 +241,9 @@ class OrderBook:
                 ],
                 run_id=self._run_id,
             )
-        turns = any(e.kind in (Kind.FINISHED, Kind.REOPENED) for e in self._unwritten)
-        self.changes += bool(new or late or turns)
+        self.journalled += [told[by_key[key].exec_id] for key in new]
+        self.endings += [order.view.state for order in now_final]
+        self.amended += bool(late) or any(by_key[key].correction > 1 for key in new)
         self._unwritten, self._executions, self._commissions, self._sent = [], [], {}, []
         self._noted_at = None
 

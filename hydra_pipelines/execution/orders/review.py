@@ -7,6 +7,7 @@ did not answer completely stays unknown here, and the gate denies on it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -55,21 +56,45 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """Of our own books what no run of orders changes, beside its own orders."""
+class _OwnBooks:
+    """Our own books as they were read, and how much of what this run adds was in them then.
 
+    Good for as long as the ledger is `held`, so that nobody else writes, and this run amends none
+    of its fills; what it adds is folded in.
+    """
+
+    held: object | None
+    amended: int
+    symbols: frozenset[str]
     equity_at_start: Decimal | None
     peak: Decimal | None
     frozen: frozenset[str]
     known_refs: frozenset[str]
+    fills: list[dict[str, Any]]
+    """Of `symbols`, each since it was last not held before the session."""
+    journalled: int
+    rejects: int
+    """How many of the latest finished orders were rejected, back to the last that was not."""
+    ended: int
 
+    def worst_trade_loss(self, session: date, book: OrderBook) -> Decimal:
+        """USD, as `worst_realised_loss` of the fills read and those that the run added."""
+        fills = [*self.fills, *book.journalled[self.journalled :]]
+        fills.sort(key=_in_order)
+        return worst_realised_loss(fills, session)
 
-@dataclass(frozen=True)
-class _Moving:
-    """Of our own books what its fills and ended orders change."""
+    def good_for(self, held: object | None, book: OrderBook) -> bool:
+        return (
+            held is not None
+            and (self.held, self.amended) == (held, book.amended)
+            and all(fill["symbol"] in self.symbols for fill in book.journalled[self.journalled :])
+        )
 
-    worst_trade_loss: Decimal | None
-    rejects_in_a_row: int
+    def rejects_in_a_row(self, book: OrderBook) -> int:
+        rejects = self.rejects
+        for state in book.endings[self.ended :]:
+            rejects = rejects + 1 if state is State.REJECTED else 0
+        return rejects
 
 
 class Reviewer:
@@ -91,15 +116,19 @@ class Reviewer:
         self._clock = clock
         self._state: RiskState | None = None
         self._times: list[datetime] = []
-        self._standing: tuple[object, _Standing] | None = None
-        self._moving: tuple[object, _Moving] | None = None
+        self._books: _OwnBooks | None = None
 
-    def look(self, session: date, data_age_sessions: int, book: OrderBook) -> None:
-        """Take the broker's and our own state anew. session: the execution session."""
+    def look(
+        self, session: date, data_age_sessions: int, book: OrderBook, symbols: Iterable[str]
+    ) -> None:
+        """Take the broker's and our own state anew.
+
+        session: the execution session. symbols: those that the plan trades.
+        """
         account_id = self._broker.account_id
         account, held = self._broker.account(), self._broker.positions()
         open_orders = self._broker.open_orders()
-        standing, moving = self._own_books(session, book)
+        books = self._own_books(session, book, frozenset(symbols))
         held_back = self._latch.open(session)
         views = {order.ref: order.view for order in book.orders.values()}
         frozen = {o.intent["symbol"] for o in book.orders.values() if o.view.state is State.UNKNOWN}
@@ -111,8 +140,8 @@ class Reviewer:
         state = RiskState(
             account=account_id,
             equity=account.value.equity if isinstance(account, Known) else None,
-            equity_at_start=standing.equity_at_start,
-            peak_equity=standing.peak,
+            equity_at_start=books.equity_at_start,
+            peak_equity=books.peak,
             cash=account.value.cash if isinstance(account, Known) else None,
             positions={p.symbol: p.quantity for p in held.value}
             if isinstance(held, Known)
@@ -138,52 +167,45 @@ class Reviewer:
             plan_target=None,
             tripped=held_back.tripped,
             acknowledged=held_back.acknowledged,
-            worst_trade_loss=moving.worst_trade_loss,
-            rejects_in_a_row=moving.rejects_in_a_row,
+            worst_trade_loss=books.worst_trade_loss(session, book),
+            rejects_in_a_row=books.rejects_in_a_row(book),
             unknown_orders=sum(view.state is State.UNKNOWN for view in views.values()),
             data_age_sessions=data_age_sessions,
             orders_last_minute=0,
             agent_paused=self._control.agent_paused,
             kill_switch=self._control.kill_switch,
-            known_refs=standing.known_refs | frozenset(views),
-            frozen=standing.frozen | frozen,
+            known_refs=books.known_refs | frozenset(views),
+            frozen=books.frozen | frozen,
         )
         self._state = self._latch.hold(state, session)
 
-    def _own_books(self, session: date, book: OrderBook) -> tuple[_Standing, _Moving]:
-        """What the ledger says. While it is held nobody else writes to it, and what this run has
-        not changed since the last look is not asked for again."""
-        held = self._ledger.held
-        standing, moving = (self._standing, self._moving) if held is not None else (None, None)
-        if standing and moving and standing[0] is held and moving[0] == (held, book.changes):
-            return standing[1], moving[1]
+    def _own_books(self, session: date, book: OrderBook, symbols: frozenset[str]) -> _OwnBooks:
+        """What the ledger says; not asked again for what it said, see `_OwnBooks`."""
+        held, books = self._ledger.held, self._books
+        if books and books.good_for(held, book):
+            return books
+        symbols |= {fill["symbol"] for fill in book.journalled}
         account_id = self._broker.account_id
         with self._ledger.transaction() as tx:
-            if not standing or standing[0] is not held:
-                before = accounts.snapshot_before(tx, account_id, session)
-                start, peak = None, None
-                if before:
-                    flows = accounts.cash_flows(tx, account_id, before["session"])
-                    start, peak = accounts.after_flows(before, flows)
-                standing = (
-                    held,
-                    _Standing(
-                        equity_at_start=start,
-                        peak=peak,
-                        frozen=frozen_by_breaks(accounts.open_breaks(tx, account_id)),
-                        known_refs=orders.refs_since(tx, self._broker.opened_at),
-                    ),
-                )
-            fills = trades.fills(tx, account_id, traded_in=session)
-            moving = (
-                (held, book.changes),
-                _Moving(
-                    worst_trade_loss=worst_realised_loss(fills, session),
-                    rejects_in_a_row=orders.rejects_in_a_row(tx),
-                ),
+            before = accounts.snapshot_before(tx, account_id, session)
+            start, peak = None, None
+            if before:
+                flows = accounts.cash_flows(tx, account_id, before["session"])
+                start, peak = accounts.after_flows(before, flows)
+            self._books = books = _OwnBooks(
+                held=held,
+                amended=book.amended,
+                symbols=symbols,
+                equity_at_start=start,
+                peak=peak,
+                frozen=frozen_by_breaks(accounts.open_breaks(tx, account_id)),
+                known_refs=orders.refs_since(tx, self._broker.opened_at),
+                fills=trades.fills(tx, account_id, traded_in=session, of=symbols),
+                journalled=len(book.journalled),
+                rejects=orders.rejects_in_a_row(tx),
+                ended=len(book.endings),
             )
-        self._standing, self._moving = standing, moving
-        return standing[1], moving[1]
+        return books
 
     def room(self, order: OrderRequest) -> int:
         """How many shares of a buy the cash and the position limit leave room for."""
@@ -290,6 +312,11 @@ class Reviewer:
         if self._state is None:
             raise RuntimeError("look at the account before reviewing orders")
         return self._state
+
+
+def _in_order(fill: Mapping[str, Any]) -> tuple[datetime, str, str]:
+    """As `trades.fills` orders its rows."""
+    return fill["executed_at"], fill.get("from_symbol") or "", fill["exec_key"]
 
 
 def _working(order: OrderRequest) -> WorkingOrder:

@@ -404,9 +404,12 @@ class Sender:
     def _look(self, plan: Row) -> None:
         data_age = self._calendar.index(plan["execution_session"]) - 1
         data_age -= self._calendar.index(plan["session"])
-        # The gate is shown the ledger's state: what was noted belongs to it.
-        self._book.commit(plan["execution_session"])
-        self._reviewer.look(plan["execution_session"], data_age, self._book)
+        # The gate is shown the ledger's state: what changes it has to be there.
+        if self._book.unsettled:
+            self._book.commit(plan["execution_session"])
+        self._reviewer.look(
+            plan["execution_session"], data_age, self._book, {r["symbol"] for r in plan["rows"]}
+        )
 
     def _contracts(
         self, plan: Row, wanted: Sequence[Wish] | Sequence[Change]

@@ -168,6 +168,19 @@ def test_news_are_written_in_time_and_together(
     assert ledger.transactions == written, "there is nothing new"
 
 
+def test_what_changes_rows_of_the_journal_is_counted(book: OrderBook) -> None:
+    """Who has read the journal has to read it again then."""
+    book.note_executions([FILL], {})
+    book.commit(NEXT)
+    assert ([row["exec_id"] for row in book.journalled], book.amended) == ([FILL.exec_id], 0)
+    book.note_commissions({FILL.exec_id: Decimal("1.00")})
+    book.commit(NEXT)
+    assert book.amended == 1
+    book.note_executions([replace(FILL, exec_id="00a1.0001.01.02", quantity=60)], {})
+    book.commit(NEXT)
+    assert book.amended == 2
+
+
 def test_executions_of_others_are_journalled_without_an_intent(book: OrderBook, ledger: Ledger):
     by_hand = replace(FILL, exec_id="00a1.0002.01.01", order_ref="by hand")
     book.note([replace_ref(as_event(by_hand))])
