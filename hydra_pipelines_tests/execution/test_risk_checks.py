@@ -136,6 +136,29 @@ def test_each_reason_denies_and_is_named(asked, facts, limits, reason):
 
 
 @pytest.mark.parametrize(
+    "shown",
+    [
+        None,
+        Quote(Decimal(999), Decimal(1000), Decimal(1000), 1.0),
+        Quote(Decimal(1), Decimal(2), Decimal(2), 1.0),
+        Quote(Decimal(101), Decimal(100), None, None),
+    ],
+)
+def test_an_order_for_the_open_is_held_against_the_last_close_whatever_quote_is_shown(
+    shown: Quote | None,
+):
+    def denied(**changes: object) -> set[DenialReason]:
+        return denials(order(at_open=True, **changes), quote=shown)
+
+    assert denied(limit_price=Decimal("100.49")) == set()
+    assert denied(limit_price=Decimal("100.50")) == {R.QUOTE_COLLAR}
+    held = {"positions": {"A": 50}, "plan_target": 0, "quote": shown}
+    for limit, reasons in ((Decimal("98.51"), set()), (Decimal("98.50"), {R.QUOTE_COLLAR})):
+        assert denials(order(at_open=True, side="SELL", limit_price=limit), **held) == reasons
+    assert R.NO_QUOTE in denials(order(at_open=True), quote=shown, last_close=None)
+
+
+@pytest.mark.parametrize(
     ("asked", "facts", "limits"),
     [
         ({}, {"positions": {"A": 40}}, {}),

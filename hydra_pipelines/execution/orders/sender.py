@@ -33,6 +33,7 @@ from hydra_pipelines.execution.orders.intents import (
 )
 from hydra_pipelines.execution.orders.patience import Patience, patient_limit, worst_price
 from hydra_pipelines.execution.orders.refusals import Refusal, plan_row, refused
+from hydra_pipelines.execution.orders.resting import RESTS
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
 from hydra_pipelines.execution.orders.routing import Algo, Route
 from hydra_pipelines.execution.orders.work import Send
@@ -287,7 +288,7 @@ class Sender:
                 wish.route.algo.value,
             ),
             "routing": wish.route.algo.value,
-            "routing_reason": wish.route.reason + ("; rests for the open" if wish.rests else ""),
+            "routing_reason": wish.route.reason + (f"; {RESTS}" if wish.rests else ""),
             "strategies": wish.row["strategies"],
             "slice": wish.send.slice,
             "attempt": wish.attempt,

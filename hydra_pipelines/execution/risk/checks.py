@@ -193,11 +193,7 @@ def _of_market(order: OrderRequest, state: RiskState, limits: RiskLimits) -> Ite
         yield DenialReason.TICK_SIZE_UNKNOWN
     elif order.limit_price % tick:
         yield DenialReason.TICK_SIZE
-    if order.at_open:
-        # The market is closed. How old the close may be is a breaker's: `data_age`.
-        touch = usable_price(state.last_close)
-    else:
-        touch = state.quote.touch(order.side) if state.quote else None
+    touch = _touch(order, state)
     if touch is None:
         yield DenialReason.NO_QUOTE
         return
@@ -207,6 +203,14 @@ def _of_market(order: OrderRequest, state: RiskState, limits: RiskLimits) -> Ite
     beyond = order.limit_price - touch if order.side == "BUY" else touch - order.limit_price
     if beyond > touch * _exact(limits.collar_quote):
         yield DenialReason.QUOTE_COLLAR
+
+
+def _touch(order: OrderRequest, state: RiskState) -> Decimal | None:
+    """The price that the order meets. One for the open meets none yet: the last close stands in,
+    whatever quote is shown; how old it may be is a breaker's, `data_age`."""
+    if order.at_open:
+        return usable_price(state.last_close)
+    return state.quote.touch(order.side) if state.quote else None
 
 
 def _of_breakers(state: RiskState, limits: RiskLimits) -> Iterator[DenialReason]:
@@ -273,7 +277,7 @@ def _of_portfolio(
     if equity is None or not equity > 0:
         yield DenialReason.EQUITY_UNKNOWN
         return
-    touch = state.quote.touch(order.side) if state.quote else None
+    touch = _touch(order, state)
     price = max(order.limit_price, touch or order.limit_price)
     if abs(after) * price > equity * _exact(limits.max_position_weight):
         yield DenialReason.MAX_POSITION
