@@ -62,8 +62,9 @@ def test_there_are_enough_distinct_points(points: Points) -> None:
     assert kinds == set(KINDS), "a boundary that no run comes by is none"
     # Repricing is the patient routes' own, and every route buys and sells.
     assert {r for r, some in points.items() if any(p.kind == "change write" for p in some)} == {
-        "patience", "TWAP",
+        "patience", "evening", "TWAP",
     }  # fmt: skip
+    assert any(p.kind == "cancel write" for p in points["evening"])
 
 
 def test_a_killed_run_is_picked_up_wherever_it_died(bench: Workbench, points: Points) -> None:
@@ -74,6 +75,16 @@ def test_a_killed_run_is_picked_up_wherever_it_died(bench: Workbench, points: Po
     assert sum(one.died > 1 for one in played) > 3, "restarted runs are to die too"
     assert not [(one.case.name, one.wrong) for one in played if one.wrong]
     assert {one.case.kills[0].side for one in played} == {"before", "after"}
+
+
+@pytest.mark.parametrize("kind, side", [
+    ("change write", "after"), ("cancel write", "before"), ("cancel write", "after"),
+])  # fmt: skip
+def test_the_run_that_takes_over_what_the_open_left_may_die(
+    bench: Workbench, points: Points, kind: str, side: str
+) -> None:
+    played = bench.play(Case("evening", kills=(first(points["evening"], kind, side),)))
+    assert played.died and not played.wrong
 
 
 @pytest.mark.parametrize("seed", SEEDS)
