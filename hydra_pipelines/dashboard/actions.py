@@ -88,7 +88,8 @@ ACTIONS = {
             "cancel-run",
             "Cancel a run",
             "The run's process is told to end after the step's current work. It shows as canceling "
-            "until it has ended; orders that work are reconciled by the next run.",
+            "until it has ended. It sends no further order; those that work stay at the broker, "
+            "and the next run of the session goes on with them. Halt trading is what cancels them.",
             "Cancel the run",
             subject="run",
             danger=True,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hydra_pipelines.execution.orders.outcome import ExecutionReport
 
 Say = Callable[[str], None]
+Checkpoint = Callable[[], None]
 
 
 class NoPlan(ValueError):
@@ -35,8 +36,11 @@ def execute_plan(
     *,
     dry_run: bool = False,
     say: Say = lambda _: None,
+    checkpoint: Checkpoint = lambda: None,
 ) -> ExecutionReport | None:
     """Work the plan in its execution session; None where nothing may be sent (dry run).
+
+    checkpoint: called between two looks at the orders; what it raises ends the work there.
 
     Takes the desk's execution lock: two runs never work orders at the same time. Raises NoPlan
     where the session has none.
@@ -44,7 +48,7 @@ def execute_plan(
     if desk.sends_nothing(dry_run):
         require_plan(desk, session)
         return None
-    with at_work(desk, run_id, say) as manager:
+    with at_work(desk, run_id, say, checkpoint) as manager:
         with desk.ledger.transaction() as tx:
             carry_over(desk.control, tx)
             note_settings(desk, tx, run_id)
@@ -101,7 +105,12 @@ def require_plan(desk: Desk, session: date) -> dict[str, Any]:
 
 
 @contextmanager
-def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[OrderManager]:
+def at_work(
+    desk: Desk,
+    run_id: str,
+    say: Say = lambda _: None,
+    checkpoint: Checkpoint = lambda: None,
+) -> Iterator[OrderManager]:
     """The order manager, with the execution lock, the ledger and the broker; published after.
 
     Raises LedgerBusy where another run works orders, and BrokerError.
@@ -131,6 +140,7 @@ def at_work(desk: Desk, run_id: str, say: Say = lambda _: None) -> Iterator[Orde
                     say=say,
                     slippage=desk.slippage,
                     tell=desk.alerts.send,
+                    checkpoint=checkpoint,
                 )
             # Whoever gets here has reconciled, whatever was lost before or meanwhile.
             venue = desk.settings.broker.venue

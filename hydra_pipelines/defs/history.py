@@ -168,8 +168,8 @@ class History:
     def cancel(self, run_id: str) -> str:
         """Ask the run to end. Returns what came of it; the status says when it has ended.
 
-        Never forced: a worker that goes on may be working orders. One that is canceling is asked
-        again, since what reaches a process before its first step begins may be lost.
+        Never forced: a worker that goes on may be working orders. Once asked is enough: the steps
+        look at the run's status.
         """
         instance = self._open()
         record = instance.get_run_record_by_id(run_id)
@@ -222,6 +222,8 @@ class History:
             return "it has ended"
         if run.status is DagsterRunStatus.QUEUED:
             return ""
+        if run.status is DagsterRunStatus.CANCELING:
+            return "it was told to end, and does after its current work"
         launcher = type(self._open().run_launcher).__name__
         if launcher == "DefaultRunLauncher" and _LAUNCHED not in run.tags:
             return "it was started from a terminal: end it there, with Ctrl-C"

@@ -1,5 +1,5 @@
-"""What several assets share: when they are tried again, how fresh they are, how ranges are run,
-and the check that there is enough to decide on."""
+"""What several assets share: how fresh they are, how ranges are run, and the check that there is
+enough to decide on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from datetime import timedelta
 import dagster as dg
 
 from hydra_pipelines.day.supply import Requirement, Supply
-
-DATA_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-"""A passing hiccup of a source or of the registry is worth a second try; nothing was sent yet."""
 
 IN_ONE_RUN = dg.BackfillPolicy.single_run()
 """A range of sessions costs little more than its last one."""

@@ -79,7 +79,6 @@ def test_a_run_is_watched_cancelled_and_executed_again(
     page.locator(f"a[href='/workflows/{run_id}']").click()
     page.wait_for_url(f"**/{run_id}")
     shows(page, "started")
-    # What reaches the process before its first step may be lost to Dagster.
     page.locator("#t-steps").get_by_text("features").wait_for()
     press(page, "Cancel")
     assert "told to end" in page.inner_text("main")

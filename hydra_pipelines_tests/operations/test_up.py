@@ -20,6 +20,9 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from hydra_pipelines.components import Health
+from hydra_pipelines.defs.history import History
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import HYDRA, REFUSED, USAGE
 from hydra_pipelines_tests.operations.upped import (
     QUICK_TO_TRAIN,
@@ -172,6 +175,22 @@ def test_subscriptions_are_opened_by_its_own_pages_alone(
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         connection.sendall("\r\n".join([*asked, "", ""]).encode())
         assert connection.recv(4096).split()[1] == str(expected).encode()
+
+
+def test_a_run_that_is_cancelled_ends(upped: Upped) -> None:
+    """Told once, which is all that its process is told, while a step works that is tried again."""
+    run_id = upped.launch("predict", SESSION)
+    history = History(Desk(load_settings(data_dir=upped.hydra.folder)))
+
+    def begun() -> bool:
+        story = history.story(run_id)
+        return story is not None and "bars" in {step.key for step in story.steps}
+
+    wait_for(begun, 60 * busy(), upped)
+    assert history.cancel(run_id) == "The run was told to end"
+    assert upped.end_of(run_id) == "CANCELED"
+    story = history.story(run_id)
+    assert story is not None and "predictions" not in {step.key for step in story.steps}
 
 
 def test_a_run_that_is_killed_while_it_trades_is_over_and_the_next_trades_nothing_twice(

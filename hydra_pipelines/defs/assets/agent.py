@@ -1,5 +1,6 @@
 """The self-healing agent, a step an asset: watches, diagnosis, experiments, the cycle's end."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.engines import experiment_runner
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import BACKFILL_TAG, readable_errors, saying, session_of
+from hydra_pipelines.defs.steps import step
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.ledger import experiments as journal
 
@@ -58,7 +60,8 @@ def model_watches(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "replaced: both predict every session since. One that does worse is rolled back."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    @step
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         _refuse_backfill(context)
         with _errors():
             seen = day.watch_models(desk.desk, session_of(context), saying(context))
@@ -73,7 +76,7 @@ def model_watches(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             }
             for w in seen
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "watched": len(rows),
                 "rolled_back": sum(w.state == "rolled_back" for w in seen),
@@ -98,7 +101,8 @@ def diagnosis(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "cut short is taken up."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    @step
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         _refuse_backfill(context)
         with _errors():
             found = day.begin_cycle(
@@ -108,7 +112,7 @@ def diagnosis(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             {**d, "strategy": d["strategy_id"] or "the desk", "evidence": "; ".join(d["evidence"])}
             for d in found.diagnoses
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "cycle": str(found.cycle_id),
                 "taken_up": found.resumed,
@@ -136,15 +140,17 @@ def experiments(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "its own. One that crashes or takes too long fails alone."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    @step
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         _refuse_backfill(context)
         with _errors():
             cycle = _unfinished(desk.desk)
             if cycle is None:
-                return dg.MaterializeResult(metadata={"experiments": 0})
+                yield dg.MaterializeResult(metadata={"experiments": 0})
+                return
             runner = experiment_runner(desk.desk)
             found = day.run_experiments(desk.desk, cycle, runner, saying(context))
-        return dg.MaterializeResult(metadata=_shown(desk.desk, found))
+        yield dg.MaterializeResult(metadata=_shown(desk.desk, found))
 
     return asset
 
@@ -162,7 +168,8 @@ def healing_cycle(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "as `challenger` or promoted, as the autonomy allows; the others are rejected."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    @step
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         _refuse_backfill(context)
         with _errors():
             cycle = _unfinished(desk.desk)
@@ -171,8 +178,9 @@ def healing_cycle(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             elif (last := _last(desk.desk)) is not None:
                 found = healing.told(desk.desk, last)
             else:
-                return dg.MaterializeResult(metadata={"outcome": healing.PAUSED})
-        return dg.MaterializeResult(metadata=_shown(desk.desk, found))
+                yield dg.MaterializeResult(metadata={"outcome": healing.PAUSED})
+                return
+        yield dg.MaterializeResult(metadata=_shown(desk.desk, found))
 
     return asset
 

@@ -11,7 +11,7 @@ from hydra_pipelines.day.supply import PREDICTIONS
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.metadata import Told
-from hydra_pipelines.defs.policies import DATA_RETRIES, FRESH, enough, enough_spec
+from hydra_pipelines.defs.policies import FRESH, enough, enough_spec
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import (
     is_dry_run,
@@ -19,6 +19,7 @@ from hydra_pipelines.defs.running import (
     refuse_backfill,
     session_of,
 )
+from hydra_pipelines.defs.steps import step, step_tried_again
 
 
 def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -29,7 +30,6 @@ def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features", "champion_models", "universe"],
-        retry_policy=DATA_RETRIES,
         freshness_policy=FRESH,
         check_specs=[
             enough_spec("predictions", PREDICTIONS),
@@ -41,6 +41,7 @@ def predictions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="One prediction per member and deployed strategy, by its champion.",
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             result = day.make_predictions(desk.desk, session_of(context), context.run.run_id)
@@ -95,6 +96,7 @@ def signals(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="Long, flat or short per member and strategy, from its predictions.",
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             result = day.make_session_signals(desk.desk, session_of(context))
@@ -150,6 +152,7 @@ def order_plan(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "is there. A table to read, and to veto, before it is executed."
         ),
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 

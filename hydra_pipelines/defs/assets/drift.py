@@ -9,6 +9,7 @@ from hydra_pipelines import day
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors, saying, session_of
+from hydra_pipelines.defs.steps import step
 from hydra_pipelines.monitoring.drift_bars import drift_bars
 
 MODELS = ("strategy_id", "model_version", "state", "inputs", "inputs_level", "outcomes",
@@ -43,6 +44,7 @@ def drift_report(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "were when it was trained; slippage and equity of the desk."
         ),
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         say = saying(context)
         with readable_errors(day.DriftError):

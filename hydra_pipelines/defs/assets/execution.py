@@ -20,13 +20,14 @@ from hydra_pipelines.defs.running import (
     saying,
     session_of,
 )
+from hydra_pipelines.defs.steps import checkpoint, step
 
 if TYPE_CHECKING:
     from hydra_pipelines.execution.orders.outcome import ExecutionReport
 
 
 def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    # No retry policy: after a send only reconciliation, by the next run, may decide what to do.
+    # Not tried again: after a send only reconciliation, by the next run, may decide what to do.
     @dg.asset(
         name="executions",
         op_tags=STEP_AT_THE_BROKER,
@@ -44,6 +45,7 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="The plan worked in the next session: limit orders only, each at most once.",
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         refuse_backfill(context)
         session, run_id, dry_run = session_of(context), context.run.run_id, is_dry_run(context)
@@ -55,7 +57,12 @@ def executions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 if context.job_name != "daily_cycle":  # whose first step asks this
                     day.check_session(desk.desk, session, dry_run=dry_run)
                 report = day.execute_plan(
-                    desk.desk, session, run_id, dry_run=dry_run, say=saying(context)
+                    desk.desk,
+                    session,
+                    run_id,
+                    dry_run=dry_run,
+                    say=saying(context),
+                    checkpoint=checkpoint(context),
                 )
         yield from tell_executions(report)
 
@@ -108,6 +115,7 @@ def positions(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="Positions as the broker has them at the end of the execution session.",
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 
@@ -176,6 +184,7 @@ def account(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="Equity, cash, exposure, P&L and drawdown: one row of the equity curve.",
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.execution.broker.messages import BrokerError
 

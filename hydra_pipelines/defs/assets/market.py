@@ -12,9 +12,10 @@ from hydra_pipelines.defs.assets.shards import shard_names
 from hydra_pipelines.defs.engines import STEP_AT_THE_BROKER
 from hydra_pipelines.defs.jobs import TRADING_JOBS
 from hydra_pipelines.defs.metadata import Told
-from hydra_pipelines.defs.policies import DATA_RETRIES, FRESH, IN_ONE_RUN, enough, enough_spec
+from hydra_pipelines.defs.policies import FRESH, IN_ONE_RUN, enough, enough_spec
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import is_dry_run, readable_errors, session_of
+from hydra_pipelines.defs.steps import step_tried_again
 
 
 def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -25,7 +26,6 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         kinds={"numpy"},
         owners=["team:desk"],
         partitions_def=partitions,
-        retry_policy=DATA_RETRIES,
         backfill_policy=IN_ONE_RUN,
         freshness_policy=FRESH,
         check_specs=[
@@ -39,6 +39,7 @@ def bars(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="Daily bars of all symbols up to the session, in the lake.",
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.market.bars import MarketDataError
         from hydra_pipelines.market.lake import LakeError
@@ -101,7 +102,6 @@ def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["bars"],
-        retry_policy=DATA_RETRIES,
         backfill_policy=IN_ONE_RUN,
         check_specs=[
             dg.AssetCheckSpec(
@@ -113,6 +113,7 @@ def universe(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         description="The symbols that can be traded, by what was known on the session.",
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         members = day.session_members(desk.desk, session_of(context))
         yield from tell_universe(members)
@@ -142,11 +143,11 @@ def features(partitions: dg.PartitionsDefinition, shards: int = 1) -> dg.AssetsD
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["bars", *shard_names(shards)],
-        retry_policy=DATA_RETRIES,
         backfill_policy=IN_ONE_RUN,
         check_specs=[enough_spec("features", FEATURES)],
         description="Features of every symbol up to the session, from their look-back alone.",
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         yield from tell_features(day.make_features(desk.desk, session_of(context)))
 

@@ -10,9 +10,9 @@ from hydra_pipelines.day.models import Champion
 from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.jobs import STRATEGIES_TAG
 from hydra_pipelines.defs.metadata import Told
-from hydra_pipelines.defs.policies import DATA_RETRIES
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors, saying, session_of
+from hydra_pipelines.defs.steps import step_tried_again
 
 if TYPE_CHECKING:
     from hydra_pipelines.models.registry import Registry
@@ -26,7 +26,6 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features"],
-        retry_policy=DATA_RETRIES,
         check_specs=[
             dg.AssetCheckSpec(
                 "every_strategy_has_a_champion",
@@ -43,6 +42,7 @@ def champion_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "had a version is trained as of the session and promoted."
         ),
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             champions = day.ensure_champions(desk.desk, session_of(context), saying(context))
@@ -111,7 +111,6 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["features"],
-        retry_policy=DATA_RETRIES,
         check_specs=[
             dg.AssetCheckSpec(
                 "no_leak_suspected",
@@ -127,6 +126,7 @@ def trained_models(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "It waits as `challenger` until a person moves the alias `champion`."
         ),
     )
+    @step_tried_again
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         from hydra_pipelines.models.evaluation import TrainingError
         from hydra_pipelines.models.registry import RegistryError

@@ -10,6 +10,7 @@ from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors
+from hydra_pipelines.defs.steps import step
 
 PARTS = ("name", "realised", "unrealised", "commissions", "income", "total")
 
@@ -37,6 +38,7 @@ def performance(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             "curve with its drawdown, Sharpe ratio and hit rate."
         ),
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             found = day.tell_profits(desk.desk)

@@ -1,11 +1,14 @@
 """Parts of the universe's features, as assets of their own, for desks with several workers."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from hydra_pipelines import day
-from hydra_pipelines.defs.policies import DATA_RETRIES, IN_ONE_RUN
+from hydra_pipelines.defs.policies import IN_ONE_RUN
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import session_of
+from hydra_pipelines.defs.steps import step_tried_again
 
 
 def shard_names(of: int) -> list[str]:
@@ -23,16 +26,16 @@ def feature_shard(partitions: dg.PartitionsDefinition, number: int, of: int) -> 
         owners=["team:desk"],
         partitions_def=partitions,
         deps=["bars"],
-        retry_policy=DATA_RETRIES,
         backfill_policy=IN_ONE_RUN,
         description=(
             "Features of a part of the symbols before ranks and scores, which need all of them "
             "and are made by `features`. Only where many sessions are to be made at once."
         ),
     )
-    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    @step_tried_again
+    def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         report = day.make_feature_shard(desk.desk, session_of(context), number, of)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={"symbols": report.symbols, "sessions": report.sessions}
         )
 

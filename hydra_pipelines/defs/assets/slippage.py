@@ -10,6 +10,7 @@ from hydra_pipelines.defs import metadata
 from hydra_pipelines.defs.metadata import Told
 from hydra_pipelines.defs.resources import DeskResource
 from hydra_pipelines.defs.running import readable_errors
+from hydra_pipelines.defs.steps import step
 
 if TYPE_CHECKING:
     from hydra_pipelines.monitoring.reconciliation import SlippageReport
@@ -63,6 +64,7 @@ def slippage_reconciliation(partitions: dg.PartitionsDefinition) -> dg.AssetsDef
             "symbol, side, way of working and hour. Actual is against the arrival price."
         ),
     )
+    @step
     def asset(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[object]:
         with readable_errors():
             report = day.reconcile_slippage(desk.desk)

@@ -29,7 +29,7 @@ from hydra_pipelines.execution.orders.follow import CLOSE_MARGIN, Follower
 from hydra_pipelines.execution.orders.outcome import ExecutionReport, make_report
 from hydra_pipelines.execution.orders.reconcile import reconcile
 from hydra_pipelines.execution.orders.refusals import Refusal
-from hydra_pipelines.execution.orders.resting import evening_of, may_rest
+from hydra_pipelines.execution.orders.resting import evening_of, may_rest, rested
 from hydra_pipelines.execution.orders.review import MarketFacts, Reviewer
 from hydra_pipelines.execution.orders.routing import Algo, Route, choose_route
 from hydra_pipelines.execution.orders.sender import Change, Sender, Wish, reduces
@@ -77,7 +77,10 @@ class OrderManager:
         say: Callable[[str], None] = lambda _: None,
         tell: Tell = silent,
         slippage: SlippageModel | None = None,
+        checkpoint: Callable[[], None] = lambda: None,
     ):
+        """checkpoint: called where nothing is half done; raises to end the run there. Orders that
+        work stay at the broker, and the next run goes on with them."""
         self.broker = broker
         self.ledger = ledger
         self.control = control
@@ -87,6 +90,7 @@ class OrderManager:
         self.work = work
         self.run_id = run_id
         self.say = say
+        self.checkpoint = checkpoint
         self.book = OrderBook(ledger, run_id)
         self.reviewer = Reviewer(ledger, control, broker, clock, tell)
         self.follower = Follower(broker, self.book, clock, self._note, self.reconcile)
@@ -129,11 +133,8 @@ class OrderManager:
                 decisions.set_plan_status(tx, plan["plan_id"], "executing")
             try:
                 # What rested is at the broker already, so it waits for nobody's proceeds.
-                resting = {
-                    order.intent["symbol"]
-                    for order in self._working(plan)
-                    if order.intent["arrival_at"] < self._opens(plan)
-                }
+                self._withdraw(plan)
+                resting = {order.intent["symbol"] for order in self._resting(plan)}
                 first = [r for r in plan["rows"] if reduces(r) or r["symbol"] in resting]
                 self._wave(plan, first, market)
                 self._wave(plan, [row for row in plan["rows"] if row not in first], market)
@@ -185,11 +186,15 @@ class OrderManager:
         """One order a row, unless it has one already or is to be sliced."""
         self.clock.wait_until(evening_of(self.calendar, plan["session"], self.work.evening))
         if self._halted():
-            self._note("the kill switch is on: nothing is sent to rest for the open")
+            self._note("the kill switch is on: nothing rests for the open")
+            if resting := self._resting(plan):
+                self.follower.cancel(resting, plan["execution_session"])
             return
+        self.checkpoint()
         # From here on the plan is not made anew.
         with self.ledger.transaction() as tx:
             decisions.set_plan_status(tx, plan["plan_id"], "executing")
+        self._withdraw(plan)
         wishes, opens = [], self._opens(plan)
         for row in sorted(plan["rows"], key=lambda row: not reduces(row)):
             orders = self.orders_of(plan, row)
@@ -208,6 +213,18 @@ class OrderManager:
             order.sent_at = None
         self._note(f"{len(resting)} of {len(plan['rows'])} orders rest for the open")
 
+    def _resting(self, plan: Row) -> list[BookedOrder]:
+        return [order for order in self._working(plan) if rested(order.intent)]
+
+    def _withdraw(self, plan: Row) -> None:
+        """Cancel what rests and adds risk, where a breaker would not let it be sent now."""
+        adding = {row["symbol"] for row in plan["rows"] if not reduces(row)}
+        resting = [o for o in self._resting(plan) if o.intent["symbol"] in adding]
+        if resting and (reasons := self.sender.look(plan)):
+            why = ", ".join(reasons)
+            self._note(f"{why}: {len(resting)} resting orders that add risk are cancelled")
+            self.follower.cancel(resting, plan["execution_session"])
+
     def _opens(self, plan: Row) -> datetime:
         """From when on the plan is worked in the open market."""
         session = plan["execution_session"]
@@ -224,6 +241,7 @@ class OrderManager:
         began: dict[int, datetime] = {}
         while rows:
             self.follower.collect(session)
+            self.checkpoint()
             if self._halted():
                 if working := self._working(plan):
                     self._note("the kill switch is on: what works is cancelled, nothing is sent")
