@@ -24,6 +24,7 @@ from hydra_pipelines.settings import Settings, load_settings
 from hydra_pipelines.settings.rescue import data_path_in_spite_of_errors
 from hydra_pipelines_tests.day.shop_desk import ShopDesk, resting_orders
 from hydra_pipelines_tests.desks import OK, REFUSED, USAGE, CommandLine
+from hydra_pipelines_tests.execution.orders.evenings import evening
 from hydra_pipelines_tests.execution.orders.proxy import OPEN_ORDER, Message, Proxy
 from hydra_pipelines_tests.execution.orders.workshop import Shop
 
@@ -100,6 +101,21 @@ def test_every_order_of_everybody_is_cancelled_and_it_is_written_down(
     # Again does no harm.
     again = hydra.run("halt")
     assert again.returncode == OK and "No order was open at the broker." in again.stderr
+
+
+def test_what_rests_for_the_open_is_cancelled_and_the_morning_sends_nothing(
+    desk: ShopDesk, hydra: CommandLine
+) -> None:
+    desk.shop.plan(("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100))
+    assert evening(desk.shop).sent == 2
+    done = hydra.run("halt")
+    assert done.returncode == OK, done.stderr
+    assert "2 orders were open at the broker; all are ended." in done.stderr
+    assert statuses(desk.shop) == {"Cancelled"}
+    morning = desk.shop.run(send="evening")
+    assert morning.sent == 0
+    assert [(o.state, o.filled) for o in morning.orders] == [("cancelled", 0)] * 2
+    assert not desk.shop.truth()["executions"]
 
 
 def test_a_desk_that_never_ran_is_halted_and_nothing_is_started(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class OrderManager:
         """Cancel what rests and adds risk, where a breaker would not let it be sent now."""
         adding = {row["symbol"] for row in plan["rows"] if not reduces(row)}
         resting = [o for o in self._resting(plan) if o.intent["symbol"] in adding]
-        if resting and (reasons := self.sender.look(plan)):
+        if resting and not self._halted() and (reasons := self.sender.look(plan)):
             why = ", ".join(reasons)
             self._note(f"{why}: {len(resting)} resting orders that add risk are cancelled")
             self.follower.cancel(resting, plan["execution_session"])

@@ -21,6 +21,7 @@ from hydra_pipelines.execution.broker.messages import ContractInfo, Known, Quote
 from hydra_pipelines.execution.broker.order_state import State
 from hydra_pipelines.execution.orders.book import OrderBook
 from hydra_pipelines.execution.positions import worst_realised_loss
+from hydra_pipelines.execution.risk.checks import DenialReason, of_breakers
 from hydra_pipelines.execution.risk.gate import Approval, Decision
 from hydra_pipelines.execution.risk.latch import Latch
 from hydra_pipelines.execution.risk.state import (
@@ -120,8 +121,9 @@ class Reviewer:
 
     def look(
         self, session: date, data_age_sessions: int, book: OrderBook, symbols: Iterable[str]
-    ) -> None:
-        """Take the broker's and our own state anew.
+    ) -> tuple[DenialReason, ...]:
+        """Take the broker's and our own state anew; returns what the breakers have against orders
+        that add risk.
 
         session: the execution session. symbols: those that the plan trades.
         """
@@ -178,6 +180,7 @@ class Reviewer:
             frozen=books.frozen | frozen,
         )
         self._state = self._latch.hold(state, session)
+        return tuple(of_breakers(self._state, self._gate.limits))
 
     def _own_books(self, session: date, book: OrderBook, symbols: frozenset[str]) -> _OwnBooks:
         """What the ledger says; not asked again for what it said, see `_OwnBooks`."""

@@ -148,7 +148,7 @@ class Sender:
         quotes = self._quotes(wishes, contracts, market)
         with self._ledger.transaction() as tx:
             highest_id = orders.highest_order_id(tx)
-        self._look(plan)
+        self.look(plan)
         approved: list[tuple[OrderRequest, Approval, ContractInfo, Row]] = []
         intents, verdicts = [], []
         for wish in wishes:
@@ -332,7 +332,7 @@ class Sender:
                 moving.append((change, contracts[symbol], quote.value, price, left))
         if not moving:
             return
-        self._look(plan)
+        self.look(plan)
         verdicts, approved = [], []
         for change, contract, seen, price, left in moving:
             intent = change.order.intent
@@ -402,13 +402,14 @@ class Sender:
             self.refuse(plan, [w.row for w in wishes], refusal, f"nothing is submitted: {doubt}")
             raise NotSubmitted(f"nothing is submitted: {doubt}")
 
-    def _look(self, plan: Row) -> None:
+    def look(self, plan: Row) -> Sequence[str]:
+        """`Reviewer.look`, at what is noted up to now."""
         data_age = self._calendar.index(plan["execution_session"]) - 1
         data_age -= self._calendar.index(plan["session"])
         # The gate is shown the ledger's state: what changes it has to be there.
         if self._book.unsettled:
             self._book.commit(plan["execution_session"])
-        self._reviewer.look(
+        return self._reviewer.look(
             plan["execution_session"], data_age, self._book, {r["symbol"] for r in plan["rows"]}
         )
 

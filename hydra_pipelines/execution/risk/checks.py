@@ -142,7 +142,7 @@ def find_denials(
     reasons += overshoots(order, (low, high), state.plan_target)
     reduces = low >= order.quantity if order.side == "SELL" else high <= -order.quantity
     if not reduces:
-        reasons += _of_breakers(state, limits)
+        reasons += of_breakers(state, limits)
         reasons += _of_increase(order, state, limits, after)
         reasons += _of_portfolio(order, state, limits, after, reaches)
     return tuple(reasons)
@@ -213,7 +213,8 @@ def _touch(order: OrderRequest, state: RiskState) -> Decimal | None:
     return state.quote.touch(order.side) if state.quote else None
 
 
-def _of_breakers(state: RiskState, limits: RiskLimits) -> Iterator[DenialReason]:
+def of_breakers(state: RiskState, limits: RiskLimits) -> Iterator[DenialReason]:
+    """What the breakers have against any order that adds risk."""
     now = {breaker.kind for breaker in evaluate_breakers(state, limits)}
     for kind in BreakerKind:
         if kind is not BreakerKind.KILL_SWITCH and (kind in now or kind in (state.tripped or ())):

@@ -35,19 +35,23 @@ def home(shops: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def shop(home: Path) -> Iterator[Shop]:
-    """With a gateway in a thread of the test: real sockets, and no process to start."""
+def shop(home: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """With a gateway in a thread of the test: real sockets, and no process to start.
+
+    An indirect parameter is the venue's first session.
+    """
     calendar = Calendar.load("XNYS", home.parent / "calendar")
     prepare(home, calendar)
     folder = home / "venue"
     folder.mkdir()
+    first = getattr(request, "param", SESSION)
 
     def make() -> Venue:
         return Venue(
             prices=VenuePrices(read_npz(home / "prices.npz"), calendar, 7),
             calendar=calendar,
             store=AccountStore(folder / STORE_FILE),
-            terms=Terms(account=ACCOUNT, cash=int(CASH * 10_000), seed=7, first_session=SESSION),
+            terms=Terms(account=ACCOUNT, cash=int(CASH * 10_000), seed=7, first_session=first),
         )
 
     async def serve() -> None:
@@ -62,7 +66,7 @@ def shop(home: Path) -> Iterator[Shop]:
     gateway = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     gateway.start()
     assert listening.wait(10), "the gateway did not start"
-    made = Shop(home)
+    made = Shop(home, first)
     yield made
     made.close()
     gateway.join(10)

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from hydra_pipelines.execution.broker.messages import BrokerError
-from hydra_pipelines.execution.orders.manager import OrderManager, WindowPassed
+from hydra_pipelines.execution.orders.manager import WindowPassed
 from hydra_pipelines.sessions import at_new_york
+from hydra_pipelines_tests.execution.orders.evenings import evening, real_time
 from hydra_pipelines_tests.execution.orders.workshop import NEXT, SESSION, Shop
 
 ROWS = (("ALFA", "BUY", 300, 300), ("BETA", "BUY", 100, 100), ("THIN", "BUY", 2_000, 2_000))
 
 
-@contextmanager
-def real_time(shop: Shop, **work: Any) -> Iterator[OrderManager]:
-    """A run that can't wait for hours, as at IBKR: the evening and the morning are two runs."""
-    with shop.broker() as broker:
-        manager = shop.manager(broker, "run", send="evening", **work)
-        manager.clock.moves_by_waiting = False  # type: ignore[misc]
-        yield manager
-
-
-def evening(shop: Shop, **work: Any) -> Any:
-    shop.clock.wait_until(at_new_york(SESSION, 18, 35))
-    with real_time(shop, **work) as manager:
-        return manager.execute(SESSION, shop.market())
+def misled(shop: Shop, **factors: str) -> None:
+    """Last closes that the market is far from, so that what rests is not filled at the open."""
+    shop.market = lambda: {  # type: ignore[method-assign]
+        s: type(f)(f.last_close * Decimal(factors.get(s, "1")), f.adv)
+        for s, f in Shop.market(shop).items()
+    }
 
 
 def placed(shop: Shop) -> dict[str, dict[str, Any]]:
@@ -95,9 +87,7 @@ def test_the_halt_cancels_what_rests_and_nothing_of_it_is_sent_again(shop: Shop)
 def test_the_kill_switch_in_the_night_cancels_at_the_open(shop: Shop):
     # At a limit that is out of reach it rests on after the open.
     shop.plan(("ALFA", "BUY", 300, 300))
-    shop.market = lambda: {  # type: ignore[method-assign]
-        s: type(f)(f.last_close * Decimal("0.9"), f.adv) for s, f in Shop.market(shop).items()
-    }
+    misled(shop, ALFA="0.9")
     evening(shop)
     shop.control.set_kill_switch(True, "by a test")
     report = shop.run(send="evening")
@@ -105,20 +95,74 @@ def test_the_kill_switch_in_the_night_cancels_at_the_open(shop: Shop):
     assert placed(shop)["ALFA"]["status"] == "Cancelled"
 
 
-def test_with_the_kill_switch_on_nothing_is_sent_to_rest(shop: Shop):
+def test_with_the_kill_switch_on_nothing_is_sent_to_rest_and_nothing_rests_on(shop: Shop):
     shop.plan(*ROWS)
     shop.control.set_kill_switch(True, "by a test")
     assert evening(shop).sent == 0
     assert not placed(shop)
+    shop.control.set_kill_switch(False, "by a test")
+    assert evening(shop).sent == 3
+    shop.control.set_kill_switch(True, "by a test")
+    assert evening(shop).sent == 0
+    assert {o["status"] for o in placed(shop).values()} == {"Cancelled"}
+
+
+@pytest.mark.parametrize("again_in_the_evening", [True, False])
+def test_a_breaker_that_trips_in_the_night_takes_back_what_adds_risk(
+    shop: Shop, again_in_the_evening: bool
+):
+    shop.plan(("BETA", "BUY", 100, 100))
+    shop.run()
+    shop.plan(("BETA", "SELL", 50, 50), ("ALFA", "BUY", 300, 300), session=NEXT)
+    misled(shop, ALFA="0.994", BETA="1.006")
+    assert evening(shop, NEXT).sent == 2
+    shop.control.trip("drawdown", "by a test", str(NEXT))
+    if again_in_the_evening:
+        evening(shop, NEXT)
+        assert [o["status"] for o in shop.truth()["orders"]] == [
+            "Filled", "PreSubmitted", "Cancelled",
+        ]  # fmt: skip
+    report = shop.run(NEXT, send="evening", max_slippage_bps=300)
+    assert report.sent == 0
+    ended = {(o.symbol, o.side): (o.state, o.filled) for o in report.orders}
+    assert ended["ALFA", "BUY"] == ("cancelled", 0)
+    assert ended["BETA", "SELL"] == ("filled", 50), "positions may still be reduced"
+    if not again_in_the_evening:
+        assert any("breaker_drawdown: 1 resting orders" in note for note in report.notes)
+    shop.assert_books_agree()
+    # Once it is reset, what was taken back is not sent again.
+    shop.control.reset("drawdown", "by a test")
+    assert shop.run(NEXT, send="evening").sent == 0
+
+
+BEFORE_THANKSGIVING, AFTER_THANKSGIVING = date(2018, 11, 21), date(2018, 11, 23)
+
+
+@pytest.mark.parametrize("shop", [BEFORE_THANKSGIVING], indirect=True)
+def test_orders_rest_over_a_holiday_for_a_session_that_closes_early(shop: Shop):
+    assert shop.calendar.next(BEFORE_THANKSGIVING) == AFTER_THANKSGIVING
+    shop.plan(("ALFA", "BUY", 300, 300), ("THIN", "BUY", 3_000, 3_000), session=BEFORE_THANKSGIVING)
+    assert evening(shop, BEFORE_THANKSGIVING).sent == 2
+    shop.clock.wait_until(at_new_york(date(2018, 11, 22), 12, 0))
+    assert evening(shop, BEFORE_THANKSGIVING).sent == 0
+    assert {o["status"] for o in placed(shop).values()} == {"PreSubmitted"}
+    report = shop.run(BEFORE_THANKSGIVING, send="evening", work_minutes=390)
+    assert {(o.symbol, o.state) for o in report.orders} == {
+        ("ALFA", "filled"), ("THIN", "cancelled"),
+    }  # fmt: skip
+    assert datetime.fromisoformat(placed(shop)["ALFA"]["done_at"]) == shop.calendar.open(
+        AFTER_THANKSGIVING
+    )
+    # In the last minute before 13:00 nothing works.
+    assert datetime.fromisoformat(placed(shop)["THIN"]["done_at"]) == at_new_york(
+        AFTER_THANKSGIVING, 12, 59
+    )
+    shop.assert_books_agree()
 
 
 def test_what_the_open_did_not_reach_is_moved_to_the_far_touch_and_stays_one_order(shop: Shop):
     shop.plan(("ALFA", "BUY", 300, 300))
-    low = Decimal("0.994")
-    shop.market = lambda: {  # type: ignore[method-assign]
-        s: type(f)((f.last_close * low).quantize(Decimal("0.01")), f.adv)
-        for s, f in Shop.market(shop).items()
-    }
+    misled(shop, ALFA="0.994")
     evening(shop, collar=0.001)
     report = shop.run(send="evening", max_slippage_bps=300)
     (order,) = shop.orders()

@@ -71,7 +71,7 @@ def prepare(home: Path, calendar: Calendar) -> None:
 class Shop:
     """Everything that works on one home; another process makes its own over the same home."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, first_session: date = SESSION):
         self.home = home
         self.calendar = Calendar.load("XNYS", home.parent / "calendar")
         if not (home / "prices.npz").exists():
@@ -81,6 +81,7 @@ class Shop:
             GatewayOptions(
                 account=ACCOUNT,
                 cash=CASH,
+                first_session=first_session,
                 prices_npz=home / "prices.npz",
                 calendar_cache=home.parent / "calendar",
                 idle_timeout=30,
@@ -143,9 +144,10 @@ class Shop:
         """rows: (symbol, side, quantity, target)."""
         with self.ledger.transaction() as tx:
             if accounts.snapshot_before(tx, ACCOUNT, NEXT) is None:
-                accounts.record_opening_balance(tx, ACCOUNT, SESSION, CASH)
+                opened = min(session, SESSION)
+                accounts.record_opening_balance(tx, ACCOUNT, opened, CASH)
                 accounts.record_snapshot(
-                    tx, ACCOUNT, SESSION,
+                    tx, ACCOUNT, opened,
                     equity=CASH, cash=CASH, gross=Decimal(0), net=Decimal(0), positions=0,
                 )  # fmt: skip
             header = {
