@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,11 @@ def build_defs(
 
 @functools.cache
 def _defs_of_this_environment() -> dg.Definitions:
-    return build_defs()
+    defs = build_defs()
+    # All that was imported and built stays for as long as the process: the collector need not walk
+    # through it again and again, which would be a tenth of a daily run.
+    gc.freeze()
+    return defs
 
 
 def __getattr__(name: str) -> Any:

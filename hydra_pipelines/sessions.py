@@ -10,6 +10,7 @@ Sessions are `datetime.date`; instants are aware datetimes in UTC.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import json
 import os
@@ -56,7 +57,7 @@ class Calendar:
         key = f"{name}-{version('exchange_calendars')}-{datetime.now(UTC).year}"
         path = cache_dir / f"sessions-{key}.json"
         try:
-            return cls._from_rows(name, json.loads(path.read_text())["rows"])
+            return _read(name, path, path.stat().st_mtime_ns)
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             rows = _schedule(name)
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -192,6 +193,12 @@ def at_new_york(session: date, hour: int, minute: int, second: int = 0) -> datet
     return datetime(
         session.year, session.month, session.day, hour, minute, second, tzinfo=NEW_YORK
     ).astimezone(UTC)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(name: str, path: Path, written: int) -> Calendar:
+    """From the cache's file, read once a process; written: when it was, in ns."""
+    return Calendar._from_rows(name, json.loads(path.read_text())["rows"])
 
 
 def _schedule(name: str) -> list[tuple[int, int, int]]:

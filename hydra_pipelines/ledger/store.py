@@ -21,6 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra_pipelines.ledger import engines
+from hydra_pipelines.ledger.engines import quoted
 from hydra_pipelines.ledger.locks import LedgerBusy, LedgerError, acquire, exclusive, waited_for
 
 if TYPE_CHECKING:
@@ -142,6 +144,7 @@ class Ledger:
         """Not empty, and locked by its writer, while readers see less than the ledger holds."""
         self._lock_timeout_s = lock_timeout_s
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._held: object | None = None
         self._in_transaction = False
         self._publishing_later = False
         self._column_types: dict[str, dict[str, str]] = {}
@@ -155,11 +158,15 @@ class Ledger:
             return
         with self._locked():
             self._connection, self._column_types = self._open(), {}
+            connection, self._held = self._connection, object()
             try:
                 yield
-            finally:
-                connection, self._connection = self._connection, None
+            except BaseException:
+                self._connection = self._held = None
                 connection.close()
+                raise
+            self._connection = self._held = None
+            engines.detach(connection)
 
     @property
     def waited_for(self) -> bool:
@@ -172,7 +179,7 @@ class Ledger:
 
         Nobody else writes meanwhile, so what was read stays true until one writes oneself.
         """
-        return self._connection
+        return self._held
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -266,7 +273,7 @@ class Ledger:
         with self.session():
             connection = self._connection
             assert connection is not None
-            connection.execute(f"ATTACH '{_quoted(path)}' AS copied")
+            connection.execute(f"ATTACH '{quoted(path)}' AS copied")
             try:
                 (name,) = connection.execute("SELECT current_database()").fetchone() or ()
                 connection.execute(f'COPY FROM DATABASE "{name}" TO copied')
@@ -318,7 +325,7 @@ class Ledger:
         deadline = time.monotonic() + self._lock_timeout_s
         while True:
             try:
-                connection = duckdb.connect(str(self.path))
+                connection = engines.attach(self.path)
                 break
             except duckdb.Error as error:
                 if "could not set lock" not in str(error).lower():
@@ -335,9 +342,6 @@ class Ledger:
                     ) from error
                 time.sleep(random.uniform(0.02, 0.1))
         try:
-            connection.execute("SET TimeZone = 'UTC'")
-            # Statements here are small: handing them to threads takes longer than running them.
-            connection.execute("SET threads = 1")
             migrate(connection)
         except BaseException:
             connection.close()
@@ -356,7 +360,7 @@ def attach_read_only(path: Path) -> tuple[duckdb.DuckDBPyConnection, int, int]:
     # by path, and show the old file for as long as anybody reads from that.
     connection = duckdb.connect(":memory:")
     try:
-        connection.execute(f"ATTACH '{_quoted(path)}' AS ledger (READ_ONLY)")
+        connection.execute(f"ATTACH '{quoted(path)}' AS ledger (READ_ONLY)")
         connection.execute("USE ledger")
         connection.execute("SET TimeZone = 'UTC'")
         return connection, _schema_version(connection), max(_schema_files())
@@ -429,7 +433,3 @@ def _parsed(sql: str) -> Any:
 
     (statement,) = duckdb.extract_statements(sql)
     return statement
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -166,7 +166,7 @@ def test_killed_while_publishing_readers_keep_the_state_before(
     write(ledger, "2")
     stop = {
         "before": "store.os.replace = lambda *_: here()\n",
-        "while": "store._quoted = lambda path: (path.write_bytes(b'half a'), here())\n",
+        "while": "store.quoted = lambda path: (path.write_bytes(b'half a'), here())\n",
     }
     kill(start(stop[moment] + "ledger.publish()"))
     assert published(ledger) == [1]

@@ -10,13 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_pipelines.ledger import store
+from hydra_pipelines.ledger import engines, store
 from hydra_pipelines.ledger.store import Ledger, LedgerBusy, LedgerError, exclusive
 from hydra_pipelines.sessions import NEW_YORK
 from hydra_pipelines_tests.ledger.conftest import StartProcess, kill
@@ -401,3 +402,45 @@ def test_a_ledger_of_a_newer_program_is_left_alone(ledger: Ledger, schema: Path)
         pass
     newer.touch()
     assert movements(ledger) == [1], "and was not harmed by the older one"
+
+
+def test_engines_are_used_again_and_files_closed_each_time(tmp_path: Path) -> None:
+    """Two ledgers by turns and one within the other: as many engines as there are files at once."""
+    one, other = Ledger(tmp_path / "one.duckdb"), Ledger(tmp_path / "other.duckdb")
+    with (
+        patch.object(engines, "_idle", {}),
+        patch.object(duckdb, "connect", wraps=duckdb.connect) as started,
+    ):
+        for ledger in (one, other, one):
+            with ledger.transaction() as tx:
+                tx.execute("CREATE TABLE IF NOT EXISTS mine (name VARCHAR)")
+                tx.execute("INSERT INTO mine VALUES (?)", [ledger.path.stem])
+        assert started.call_count == 1
+        with one.session(), other.session():
+            held = one.held
+        assert started.call_count == 2 and one.held is None
+        with one.session():
+            assert one.held is not held
+        with pytest.raises(ZeroDivisionError), one.transaction():
+            _ = 1 / 0
+    for ledger, rows in ((one, 2), (other, 1)):
+        assert not ledger.path.with_name(ledger.path.name + ".wal").exists()
+        # Another process may have it, so nothing of this one holds it.
+        done = subprocess.run(
+            [sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", ledger.path],
+            capture_output=True,
+            text=True,
+        )
+        assert not done.returncode, done.stderr
+        with ledger.transaction() as tx:
+            names = [row["name"] for row in tx.query("SELECT name FROM mine")]
+        assert names == [ledger.path.stem] * rows
+
+
+def test_a_checkpoint_that_fails_takes_no_commit_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.duckdb")
+    with patch.object(engines, "_NAME", "elsewhere"), ledger.transaction() as tx:
+        tx.execute("CREATE TABLE mine (name VARCHAR)")
+        engines._NAME = "nowhere"
+    with ledger.transaction() as tx:
+        assert tx.query("SELECT * FROM mine") == []
