@@ -41,6 +41,7 @@ WORKLOADS: Mapping[str, tuple[str, ...]] = {
     "replay": ("P8",),
     "commands": ("P9",),
     "dashboard": ("P10",),
+    "recovery": ("P11",),
     "broker": (),
 }
 """Module -> the bars that it has figures for."""
