@@ -111,7 +111,7 @@ def fills(rows: Sequence[Row], empty: str) -> Table:
             Column("Fill price", "USD", True),
             Column("Predicted", "bps", True),
             Column("Actual", "bps", True),
-            Column("Latency", "ms", True),
+            Column("Latency", num=True),
             Column("Commission", "USD", True),
             Column("Order ref"),
             Column("Trace"),
@@ -126,7 +126,7 @@ def fills(rows: Sequence[Row], empty: str) -> Table:
                 cells.number(row["price"]),
                 cells.number(row["predicted_slippage_bps"], 1),
                 cost(row["shortfall_bps"]),
-                cells.number(row["latency_ms"], 0),
+                Cell(latency(row["latency_ms"]), "num"),
                 cells.number(row["commission"]),
                 Cell("order", "text", where("/orders", row["order_ref"]), hint=row["order_ref"])
                 if row["order_ref"]
@@ -137,6 +137,13 @@ def fills(rows: Sequence[Row], empty: str) -> Table:
         ],
         empty,
     )
+
+
+def latency(ms: float | None) -> str:
+    """Milliseconds, or what they are from a minute on: an order that had to wait for its price."""
+    if ms is None or ms < 60_000:
+        return cells.NOTHING if ms is None else f"{cells.figure(ms, 0)} ms"
+    return cells.duration(ms / 1000)
 
 
 def cost(bps: Any) -> Cell:

@@ -49,6 +49,11 @@ def test_a_duration(seconds: float | None, shown: str) -> None:
     assert cells.duration(seconds) == shown
 
 
+def test_a_latency_is_told_in_milliseconds_until_it_is_a_wait() -> None:
+    shown = [tables.latency(ms) for ms in (None, 39.6, 59_999.0, 540_000.0)]
+    assert shown == [NOTHING, "40 ms", "59,999 ms", "9 min"]
+
+
 def test_what_hides_in_a_text_is_made_visible() -> None:
     assert cells.shown("safe\u202egnp.exe") == "safe\\u202egnp.exe"
     assert cells.shown("a\x00b\x1b[31m\u2028") == "a\\u0000b\\u001b[31m\\u2028"

@@ -6,10 +6,17 @@ import html
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from hydra_pipelines.day.timetable import next_run, timetable
+from hydra_pipelines.defs.instance import desk_instance
+from hydra_pipelines.defs.switching import switch
+from hydra_pipelines.desk import Desk
+from hydra_pipelines.sessions import NEW_YORK
+from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.conftest import TradedDesk
 from hydra_pipelines_tests.dashboard import stores
 from hydra_pipelines_tests.dashboard.served import PAGES, Client, dashboard
@@ -145,6 +152,29 @@ def test_a_traded_desk_is_shown_with_its_own_figures(
     assert f"{first['symbol']} {first['side']} {first['quantity']:,}" in seen["/fills"]
     assert "daily_cycle success" in seen["/workflows"]
     assert "Dagster webserver does not answer" in seen["/workflows"]
+
+
+def test_the_overview_says_whether_the_schedule_trades_and_when_next(
+    client: Client, traded: Path
+) -> None:
+    """The switch is the instance's: the daemon goes by it, and so does the page."""
+    desk = Desk(load_settings(data_dir=traded))
+    s = desk.settings
+    (slot,) = (one for one in timetable(s.schedule, s.execution.start) if one.name == "trading")
+    said = words_of(client.get("/").text)
+    assert "Not halted" in said and "Trading schedule off plans are worked by nobody" in said
+
+    def due() -> str:
+        found = next_run(slot, datetime.now(UTC), desk.calendar)
+        assert found is not None
+        return f"{found[0].astimezone(NEW_YORK):next %a %Y-%m-%d, %H:%M} New York"
+
+    with desk_instance(desk) as instance:
+        switch(instance, slot, True)
+        before, said, after = due(), words_of(client.get("/").text), due()
+        switch(instance, slot, False)
+    assert any(f"Trading schedule on {when}" in said for when in (before, after)), said
+    assert "Trading schedule off" in words_of(client.get("/").text)
 
 
 def test_from_a_fill_one_comes_to_its_model_by_links(client: Client) -> None:
