@@ -133,7 +133,7 @@ def plan(session: Day = None, as_json: Json = False) -> None:
         desk, chosen = _desk_and_session(session)
         outcome = None
         if desk.ledger.path.exists() and day.is_frozen(desk, chosen):
-            say(f"The plan of {chosen} has been worked and stays as it is.")
+            say(f"The plan of {chosen} is not made anew: its orders may have been sent.")
         else:
             if desk.embedded:
                 say("Starting the paper venue …")

@@ -20,8 +20,12 @@ import pytest
 from hydra_pipelines.day import replaying
 from hydra_pipelines.day.cycle import Finding
 from hydra_pipelines.day.replaying import ReplayRefused, ReplayStopped
+from hydra_pipelines.day.trading import execute_plan
 from hydra_pipelines.desk import Desk
+from hydra_pipelines.execution.orders.resting import rested
+from hydra_pipelines.ledger import orders, trades
 from hydra_pipelines.ledger.store import Ledger
+from hydra_pipelines.paper_gateway.control import GatewayControl
 from hydra_pipelines.settings import load_settings
 from hydra_pipelines_tests.desks import HYDRA, REFUSED, CommandLine, shut_down
 from hydra_pipelines_tests.scenarios.replays import (
@@ -86,6 +90,29 @@ def test_a_replayed_history_is_that_of_daily_runs(
     assert sessions[-1] == replayed.calendar.next(replayed.next_session_due(), -1)
     assert len(replayed_history["executed_trades"]) > SESSIONS
     assert differences(replayed_history, history(daily)) == []
+
+
+def test_orders_of_the_evening_make_one_history_too(copy: CopyDesk) -> None:
+    evening = {"execution": {"send": "evening"}}
+    replayed, daily = copy("evening replayed", **evening), copy("evening daily", **evening)
+    replay(replayed, 2)
+    sessions = run_daily(daily, 2)
+    assert differences(history(replayed), history(daily)) == []
+    with daily.ledger.transaction() as tx:
+        made = [order for s in sessions for order in orders.orders(tx, session=s)]
+        held = trades.held(tx, made[0]["account"])
+    assert {order["session"] for order in made} == set(sessions)
+    assert all(rested(order) for order in made)
+    # Nothing of it is sent again, and the books are the venue's.
+    again = execute_plan(daily, sessions[-1], "again")
+    assert again is not None and again.sent == 0
+    truth = GatewayControl(daily.venue).truth()
+    refs = [
+        o["order_ref"] for o in truth["orders"] if o["order_ref"][:8] >= f"{sessions[0]:%Y%m%d}"
+    ]
+    assert sorted(refs) == sorted(order["order_ref"] for order in made)
+    theirs = {p["symbol"]: p["quantity"] for p in truth["positions"]}
+    assert {s: q for s, q in held.items() if q} == {s: q for s, q in theirs.items() if q}
 
 
 def test_a_difference_is_found(replayed_history: dict[str, list[str]]) -> None:
