@@ -42,12 +42,20 @@ def audit_events(desk: Desk, wanted: AuditFilter = AuditFilter(), limit: int = 5
         "seq < ?": wanted.before,
     }
     given = {test: value for test, value in tests.items() if value is not None}
+    query = (
+        "SELECT seq, occurred_at, event, actor, strategy_id, run_id, details FROM audit_events "
+        "WHERE {} ORDER BY seq DESC LIMIT ?"
+    )
     with desk.ledger.snapshot() as rows:
-        found = rows.query(
-            "SELECT seq, occurred_at, event, actor, strategy_id, run_id, details "
-            f"FROM audit_events WHERE {' AND '.join(given) or 'TRUE'} ORDER BY seq DESC LIMIT ?",
-            [*given.values(), limit],
-        )
+        found: list[Row] = []
+        if not given.keys() - {"seq < ?"}:
+            # The latest of all are among the last numbers, unless many of these were left out.
+            bound = "seq >= coalesce(?, (SELECT max(seq) + 1 FROM audit_events)) - 2 * ?"
+            near = " AND ".join([*given, bound])
+            found = rows.query(query.format(near), [*given.values(), wanted.before, limit, limit])
+        if len(found) < limit:
+            every = " AND ".join(given) or "TRUE"
+            found = rows.query(query.format(every), [*given.values(), limit])
     for row in found:
         row["details"] = json.loads(row["details"])
         row["text"] = sentence(row["event"], row["details"], row["strategy_id"])

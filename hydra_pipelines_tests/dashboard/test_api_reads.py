@@ -147,6 +147,21 @@ def test_the_trail_is_filtered_and_told_in_words(traded_desk: TradedDesk) -> Non
     assert sentence("something_new", {"why": "x"}, "S") == "S: something new: x"
 
 
+def test_numbers_that_were_left_out_of_the_trail_hide_no_event(
+    traded_desk: TradedDesk, tmp_path: Path
+) -> None:
+    """A transaction that is rolled back uses up numbers of the sequence."""
+    desk = stores.desk_of(stores.copy_of(traded_desk.left, tmp_path / "desk"))
+    before = [e["seq"] for e in api.audit_events(desk, limit=10_000)]
+    with desk.ledger.transaction() as tx:
+        tx.execute("UPDATE audit_events SET seq = seq + 1000 WHERE seq > ?", [before[3]])
+    desk.ledger.publish()
+    expected = [seq + 1000 for seq in before[:3]] + before[3:]
+    assert [e["seq"] for e in api.audit_events(desk, limit=5)] == expected[:5]
+    rest = api.audit_events(desk, api.AuditFilter(before=expected[1]), limit=4)
+    assert [e["seq"] for e in rest] == expected[2:6]
+
+
 def test_entries_of_the_control_store_are_there_before_they_are_carried_over(
     traded_desk: TradedDesk, tmp_path: Path
 ) -> None:

@@ -41,7 +41,12 @@ def send(ui: Client, method: str, path: str, body: dict[str, object], **headers:
 
 
 def test_the_ui_and_its_reading_calls_are_there(ui: Client) -> None:
-    assert ui.get("/mlflow/").status == 200
+    page = ui.get("/mlflow/")
+    assert page.status == 200
+    # Its scripts are files. One of the page that is written into it, or that is made of text, is
+    # not what MLflow brought.
+    policy = page.headers["Content-Security-Policy"].split("; ")
+    assert "script-src 'self'" in policy and "default-src 'self'" in policy
     found = ui.get(f"{API}/registered-models/search").json()
     assert {m["name"] for m in found["registered_models"]} >= {RIDGE, MOMENTUM}
     searched = send(ui, "POST", f"{API}/experiments/search", {"max_results": 5})
