@@ -37,7 +37,11 @@ def hydra(*arguments: str) -> Result:
 def test_shares_that_nothing_explains_are_shown_and_can_be_accepted(folder: Path) -> None:
     first = hydra("sync-positions", "--json")
     assert first.exit_code == OK, first.stderr
-    assert json.loads(first.stdout) == {"positions": [], "breaks": []}
+    assert json.loads(first.stdout) == {
+        "schema": "hydra.sync-positions/1",
+        "positions": [],
+        "breaks": [],
+    }
     endpoint = find_running(folder / "paper")
     assert endpoint is not None
     GatewayControl(endpoint).move_shares("AAPL", 30)
