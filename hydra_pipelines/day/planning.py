@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_pipelines.day.asking import known
 from hydra_pipelines.day.books import open_books
-from hydra_pipelines.day.session import is_frozen
+from hydra_pipelines.day.session import SessionRefused, is_frozen
 from hydra_pipelines.day.settings_trail import note_settings
 from hydra_pipelines.desk import Desk
 from hydra_pipelines.execution.broker.messages import Account, Position
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 VOLATILITY_SESSIONS = 63
 ADV_SESSIONS = 21
+
+
+class NothingDeployed(SessionRefused):
+    """No strategy trades, and none was retired."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ def _strategy_views(
 
     with desk.ledger.transaction() as tx:
         stored = decisions.signals(tx, session)
+    if not desk.strategies:
+        return _retired_views(desk, prices)
     column = {symbol: i for i, symbol in enumerate(symbols)}
     views = []
     for strategy in desk.strategies:
@@ -194,6 +200,36 @@ def _strategy_views(
                 universe=np.isfinite(prices) & np.array([strategy.trades(s) for s in symbols]),
                 signals=Signals(values, known) if mine else None,
             )
+        )
+    return views
+
+
+def _retired_views(desk: Desk, prices: np.ndarray) -> list[Any]:
+    """Where none is deployed: the retired strategies, each of which wants nothing any more.
+
+    Raises NothingDeployed where none is retired either: nobody said that what is held should go.
+    """
+    import numpy as np
+
+    from hydra_pipelines.decision.signals import Signals
+    from hydra_pipelines.decision.targets import StrategyView
+
+    flat = Signals(np.zeros(len(prices), dtype=np.int8), np.ones(len(prices), dtype=bool))
+    views = [
+        StrategyView(
+            strategy_id=strategy.id,
+            capital_weight=strategy.capital_weight,
+            universe=np.isfinite(prices),
+            signals=flat,
+        )
+        for strategy in desk.settings.strategies
+        if strategy.status == "retired"
+    ]
+    if not views:
+        raise NothingDeployed(
+            "no strategy in hydra.yaml has status: deployed, so there is no plan, and what is held "
+            "stays; set status: deployed on one that is to trade, or status: retired to sell what "
+            "is held"
         )
     return views
 
