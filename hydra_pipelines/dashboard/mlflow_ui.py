@@ -46,8 +46,10 @@ CSP = (
     "connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'self'; base-uri 'self'; "
     "form-action 'self'; object-src 'none'"
 )
-"""Of the foreign UI: its components write styles as they are drawn, so inline ones stay. Its scripts
-are files, and what it could evaluate it does without. It reaches nothing but this server.
+"""Of the foreign UI: its components write styles as they are drawn, so inline ones stay.
+
+Its scripts are files, and what it could evaluate it does without. It reaches nothing but this
+server.
 """
 
 

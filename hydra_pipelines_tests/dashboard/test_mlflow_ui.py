@@ -43,9 +43,8 @@ def send(ui: Client, method: str, path: str, body: dict[str, object], **headers:
 def test_the_ui_and_its_reading_calls_are_there(ui: Client) -> None:
     page = ui.get("/mlflow/")
     assert page.status == 200
-    # Its scripts are files. One of the page that is written into it, or that is made of text, is
-    # not what MLflow brought.
-    policy = page.headers["Content-Security-Policy"].split("; ")
+    # Its scripts are files: what is written into a page, or made out of a text, is not MLflow's.
+    policy = page.headers["content-security-policy"].split("; ")
     assert "script-src 'self'" in policy and "default-src 'self'" in policy
     found = ui.get(f"{API}/registered-models/search").json()
     assert {m["name"] for m in found["registered_models"]} >= {RIDGE, MOMENTUM}
