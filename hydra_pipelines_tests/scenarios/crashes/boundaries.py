@@ -23,7 +23,7 @@ from ib_insync import Client
 from hydra_pipelines.execution.broker.client import TwsClient
 from hydra_pipelines.execution.broker.gateway import BrokerGateway
 from hydra_pipelines.execution.orders.manager import OrderManager
-from hydra_pipelines.ledger import locks, store
+from hydra_pipelines.ledger import engines, locks, store
 from hydra_pipelines.ledger.store import Ledger
 from hydra_pipelines.paper_gateway.control import VenueClock
 
@@ -152,11 +152,16 @@ class Boundaries:
         BrokerGateway.happenings = happenings  # type: ignore[method-assign]
 
     def _watch_ledger(self) -> None:
-        real_open, real_replace = Ledger._open, os.replace
+        real_open, real_detach, real_replace = Ledger._open, engines.detach, os.replace
 
         def opened(ledger: Ledger) -> Any:
             with self.at("ledger open"):
                 return _Connection(real_open(ledger), self)
+
+        def detached(connection: Any) -> None:
+            # Checkpoints: what the log holds goes into the file. The engine itself is used again.
+            with self.at("ledger close"):
+                real_detach(connection._real)
 
         def replace(source: Any, target: Any, **kwargs: Any) -> None:
             if not str(target).endswith(".snapshot.duckdb"):
@@ -166,6 +171,7 @@ class Boundaries:
                 real_replace(source, target, **kwargs)
 
         Ledger._open = opened  # type: ignore[method-assign]
+        engines.detach = detached
         os.replace = replace
 
 
@@ -183,11 +189,6 @@ class _Connection:
                 with self._boundaries.at(kind):
                     return self._real.execute(statement, *parameters)
         return self._real.execute(statement, *parameters)
-
-    def close(self) -> None:
-        # The last one of a process checkpoints: what the log holds goes into the file.
-        with self._boundaries.at("ledger close"):
-            self._real.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
