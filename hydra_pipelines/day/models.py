@@ -92,13 +92,17 @@ def train_strategies(
 
     The first version of a deployed strategy is promoted; any other one becomes `challenger`, is
     judged by the promotion gate and waits for a person. Raises UnknownStrategy for a name that no
-    strategy has.
+    strategy has, and RegistryUnavailable before anything is trained where the versions would have
+    nowhere to go.
     """
-    from hydra_pipelines.models.registry import CHALLENGER
+    from hydra_pipelines.models.registry import CHALLENGER, RegistryUnavailable
 
     chosen = strategies_named(desk, only)
     _ensure_registry(desk)
     looked = {model.strategy_id: model for model in look_at_registry(desk)}
+    for spec in chosen:
+        if looked[spec.id].state is ModelState.REGISTRY_DOWN:
+            raise RegistryUnavailable(f"{spec.id}: {looked[spec.id].why}")
     out = []
     for spec in chosen:
         model = looked[spec.id]

@@ -340,3 +340,13 @@ def test_versions_that_nobody_promoted_are_left_to_a_person(models_desk: Desk) -
     champions = {c.strategy_id: c for c in day.ensure_champions(desk, desk.next_session_due())}
     assert champions[RIDGE].state == "no_champion" and not champions[RIDGE].trained
     assert "hydra promote HYP-2026-001 --to 4" in (champions[RIDGE].error or "")
+
+
+def test_without_a_registry_nothing_is_trained(models_desk: Desk) -> None:
+    """Models that were promoted are in a registry that is gone: a new one would not know them."""
+    (models_desk.settings.mlruns_path / "mlflow.db").unlink()
+    said: list[str] = []
+    with pytest.raises(RegistryUnavailable, match=f"{RIDGE}|{MOMENTUM}"):
+        day.train_strategies(models_desk, models_desk.next_session_due(), said.append)
+    assert said == [], "it begins with none of them"
+    assert not (models_desk.settings.mlruns_path / "mlflow.db").exists()
