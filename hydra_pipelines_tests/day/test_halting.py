@@ -383,6 +383,7 @@ def test_trading_goes_on_only_by_a_persons_word(desk: ShopDesk, hydra: CommandLi
     done = hydra.run("resume-trading", "--yes", "--why", "it was the clock", "--json")
     assert done.returncode == OK, done.stderr
     assert json.loads(done.stdout) == {
+        "schema": "hydra.resume-trading/1",
         "kill_switch": False,
         "agent_paused": True,
         "breakers": [vars(control.tripped()[0])],
