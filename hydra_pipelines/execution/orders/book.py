@@ -110,7 +110,6 @@ class OrderBook:
         self._sent: list[Mapping[str, Any]] = []
         self._noted_at: float | None = None
         """When the oldest of what is not written was noted, by the process's own clock."""
-        self._journalled: set[str] = set()
         self._paid: dict[str, Decimal] = {}
         """Commissions in the rows that this run has written: the broker tells them again."""
 
@@ -212,12 +211,6 @@ class OrderBook:
                 if exec_id not in written and self._paid.get(exec_id) != amount
             }
             trades.set_commissions(tx, late)
-            self._journalled |= written
-            self._paid |= {
-                exec_id: amount
-                for exec_id, amount in self._commissions.items()
-                if exec_id in self._journalled
-            }
             fills = [
                 {
                     "exec_id": by_key[key].exec_id,
@@ -242,6 +235,8 @@ class OrderBook:
                 run_id=self._run_id,
             )
         self.journalled += [told[by_key[key].exec_id] for key in new]
+        ours = {row["exec_id"] for row in self.journalled}
+        self._paid |= {e: amount for e, amount in self._commissions.items() if e in ours}
         self.endings += [order.view.state for order in now_final]
         self.amended += bool(late) or any(by_key[key].correction > 1 for key in new)
         self._unwritten, self._executions, self._commissions, self._sent = [], [], {}, []

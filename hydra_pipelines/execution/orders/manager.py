@@ -135,9 +135,10 @@ class OrderManager:
                 # What rested is at the broker already, so it waits for nobody's proceeds.
                 self._withdraw(plan)
                 resting = {order.intent["symbol"] for order in self._resting(plan)}
-                first = [r for r in plan["rows"] if reduces(r) or r["symbol"] in resting]
-                self._wave(plan, first, market)
-                self._wave(plan, [row for row in plan["rows"] if row not in first], market)
+                rows = plan["rows"]
+                first = {r["sequence"] for r in rows if reduces(r) or r["symbol"] in resting}
+                self._wave(plan, [r for r in rows if r["sequence"] in first], market)
+                self._wave(plan, [r for r in rows if r["sequence"] not in first], market)
                 self._settle(plan)
             finally:
                 self.book.commit(plan["execution_session"])
